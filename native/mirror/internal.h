@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the mirror share. Each part stands under the name of the file that defines it. */
+#ifndef CGFS_MIRROR_INTERNAL_H
+#define CGFS_MIRROR_INTERNAL_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "fuse_abi.h"
+#include "mirror.h"
+
+/* A descriptor that is closed when it goes out of scope; -1 is none. */
+static inline void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+#define CLEANUP_FD __attribute__((cleanup(close_fd)))
+
+struct worker;
+struct backings;	/* backing.c */
+struct file_table;	/* file_table.c */
+struct relay;		/* relay.c */
+struct control_queue;	/* control.c */
+struct poller;		/* poll.c */
+struct watch;		/* watch.c */
+struct replay;		/* replay.c */
+
+/* One mount. Written by mirror.c before the first thread starts, and constant then. */
+struct cgfs_mirror {
+	int fuse_fd;		/* the connection; workers read it through clones of their own */
+	int source_fd;		/* O_RDONLY directory: SOURCE, as root */
+	int mount_fd;		/* the same mount, for open_by_handle_at */
+	uint64_t source_id;	/* the cgroup id that node 1 stands for */
+	char *mountpoint;
+	bool passthrough;	/* asked for, and granted by INIT */
+	const char **control_names;
+	size_t n_control_names;
+	struct loop *loop;
+	struct backings *backings;
+	struct file_table *files;
+	struct relay *relay;
+	struct control_queue *ioctls;
+	struct poller *poller;
+	struct watch *watch;
+	struct replay *replay;
+};
+
+/* One request, as it lies in the buffer of the worker that read it. A handler answers it exactly once. */
+struct request {
+	struct cgfs_mirror *mirror;
+	struct worker *worker;
+	const struct fuse_in_header *header;
+	const void *body;	/* behind the header */
+	size_t body_size;
+};
+
+/* --- loop.c: reads requests and answers them -------------------------------------------------------------------- */
+
+int loop_start(struct cgfs_mirror *mirror);
+void loop_stop(struct cgfs_mirror *mirror);	/* joins every worker; the connection has ended */
+/* Called by a handler before a call that may wait for others: somebody else goes on reading requests. */
+void loop_may_block(struct request *request);
+void reply_error(const struct request *request, int error);	/* 0 or -errno */
+void reply(const struct request *request, const void *data, size_t size);
+/* Space for a reply of up to MAX_IO bytes, the worker's own. */
+void *reply_buffer(const struct request *request);
+#define MAX_IO (1u << 20)
+/* Write a whole message (reply or notification) to the connection. Returns 0 or -errno. */
+int send_message(const struct cgfs_mirror *mirror, const struct iovec *parts, int n_parts);
+
+/* --- node.c: what a node id says --------------------------------------------------------------------------------
+ *
+ *   63       62..56                55..0
+ *   0        kind of the file      kernfs id           a mirrored directory or file; 1 is SOURCE itself
+ *   1        index of the row      kernfs id           a control file of that directory
+ *
+ * The kind is a function of the name, so that an open needs no name to know what the file is.
+ */
+enum file_kind {
+	KIND_PLAIN,
+	KIND_PROCS,		/* cgroup.procs */
+	KIND_THREADS,		/* cgroup.threads */
+	KIND_SUBTREE_CONTROL,	/* cgroup.subtree_control */
+	KIND_PRESSURE,		/* *.pressure with a trigger: all but cgroup.pressure */
+	KIND_EVENTS,		/* *.events and *.events.local */
+};
+#define NODE_CONTROL (1ull << 63)
+#define NODE_ID_MASK ((1ull << 56) - 1)
+
+static inline bool node_is_control(uint64_t node) { return node & NODE_CONTROL; }
+static inline enum file_kind node_kind(uint64_t node) { return node_is_control(node) ? KIND_PLAIN : (node >> 56) & 0x7f; }
+
+enum file_kind kind_of_name(const char *name);
+uint64_t node_id(const struct cgfs_mirror *mirror, const char *name, uint64_t kernfs_id);
+/* The kernfs id behind a node id: SOURCE's own for 1. */
+uint64_t node_kernfs_id(const struct cgfs_mirror *mirror, uint64_t node);
+/* Open the file or directory of a node with O_PATH, as root. Returns a descriptor or -errno (-ESTALE: removed). */
+int node_open_path(const struct cgfs_mirror *mirror, uint64_t node);
+/* Open what path_fd (borrowed, O_PATH) stands for with the calling thread's credentials. A descriptor or -errno. */
+int reopen(int path_fd, int flags);
+/* The kernfs id of name below dir_fd ("" with AT_EMPTY_PATH: of dir_fd itself). Returns 0 or -errno. */
+int kernfs_id_at(int dir_fd, const char *name, int flags, uint64_t *id);
+/* The index of the control file of that name, or -1. */
+int control_index(const struct cgfs_mirror *mirror, const char *name, size_t length);
+void fill_attr(uint64_t node, const struct stat *st, struct fuse_attr *attr);
+
+/* --- directory.c, attributes.c, file.c: the handlers; the table of opcodes is in dispatch.c ---------------------- */
+
+void dispatch(struct request *request);
+
+#define HANDLER(name) void name(struct request *request)
+HANDLER(handle_lookup);
+HANDLER(handle_getattr);
+HANDLER(handle_setattr);
+HANDLER(handle_mkdir);
+HANDLER(handle_rmdir);
+HANDLER(handle_refused_creation);	/* mknod, symlink, link, unlink, rename: what cgroup2 answers */
+HANDLER(handle_opendir);
+HANDLER(handle_readdir);
+HANDLER(handle_readdirplus);
+HANDLER(handle_statfs);
+HANDLER(handle_getxattr);
+HANDLER(handle_listxattr);
+HANDLER(handle_setxattr);
+HANDLER(handle_removexattr);
+HANDLER(handle_open);
+HANDLER(handle_read);
+HANDLER(handle_write);
+HANDLER(handle_release);
+HANDLER(handle_fsync);
+HANDLER(handle_poll);		/* poll.c; control files' too */
+HANDLER(handle_ioctl);		/* control.c for control files, else ENOTTY */
+HANDLER(handle_interrupt);	/* loop.c */
+HANDLER(handle_relayed);	/* relay.c */
+
+/* --- identity.c: acting as the caller ---------------------------------------------------------------------------- */
+
+/*
+ * Take on, for the calling thread only, what the task tid (uid, gid: its fsuid and fsgid, from the request) may do:
+ * supplementary groups, effective capabilities (none if its user namespace is not the initial one) and, with
+ * IDENTITY_CGROUP_NS, its cgroup namespace. A tid of 0 has no groups and no capabilities. Returns 0 or -errno;
+ * on error nothing is changed.
+ */
+struct identity { bool taken; bool in_cgroup_ns; };
+enum { IDENTITY_CGROUP_NS = 1 };
+int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_t gid, int flags);
+/* Be the daemon again. Aborts the process if that fails: a thread that is somebody else must not go on. */
+void identity_drop(struct identity *identity);
+#define AS_CALLER __attribute__((cleanup(identity_drop)))
+/* For a write judged by the writer's capabilities on a file that the opener opened: capabilities only. */
+int identity_take_capabilities(struct identity *identity, uint32_t tid);
+
+/* --- pids.c: pids as the caller's PID namespace numbers them -------------------------------------------------------- */
+
+/* The PID namespace of task tid: 1 and a descriptor if it is not the daemon's own, 0 if it is, or -errno. */
+int pids_foreign_namespace(uint32_t tid, int *pidns_fd);
+/* One decimal pid as written by tid ("0": the writer) to the daemon's number. Returns 0 or -errno as natively. */
+int pids_from_caller(const char *text, size_t size, uint32_t tid, bool threads, char out[32]);
+/* Lines of daemon's pids in text to those of pidns_fd (0 where it has none). Returns a malloc'd text and its size. */
+int pids_to_caller(const char *text, size_t size, int pidns_fd, bool threads, char **out, size_t *out_size);
+
+/* --- backing.c: the files that the kernel reads and writes without us ------------------------------------------------ */
+
+int backings_create(struct cgfs_mirror *mirror);
+void backings_destroy(struct cgfs_mirror *mirror);
+/* One backing id per node that is open, counted. Returns the id (> 0) or -errno. */
+int backing_get(struct cgfs_mirror *mirror, uint64_t node);
+void backing_put(struct cgfs_mirror *mirror, uint64_t node);
+
+/* --- poll.c ----------------------------------------------------------------------------------------------------------- */
+
+int poller_create(struct cgfs_mirror *mirror);
+void poller_destroy(struct cgfs_mirror *mirror);
+void poller_forget(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);	/* at RELEASE */
+void poller_control_changed(struct cgfs_mirror *mirror, uint64_t node);
+
+/* --- watch.c: what others change on the cgroup2 mount ------------------------------------------------------------------- */
+
+int watch_start(struct cgfs_mirror *mirror);
+void watch_stop(struct cgfs_mirror *mirror);
+/* Drop what the kernel has cached of a node or of a name. Never called with a lock held, nor by a worker in a request
+ * on the same directory: the kernel takes the directory's lock. */
+void invalidate_node(struct cgfs_mirror *mirror, uint64_t node);
+void invalidate_name(struct cgfs_mirror *mirror, uint64_t dir_node, const char *name);
+/* After a write to cgroup.subtree_control of dir: the children's files have changed. */
+void watch_subtree_control_written(struct cgfs_mirror *mirror, uint64_t node);
+
+/* --- replay.c: inotify events for what FUSE does not see ------------------------------------------------------------------ */
+
+int replay_start(struct cgfs_mirror *mirror);
+void replay_stop(struct cgfs_mirror *mirror);
+void replay_modified(struct cgfs_mirror *mirror, uint64_t node);
+
+/* --- relay.c, control.c ---------------------------------------------------------------------------------------------------- */
+
+int relay_start(struct cgfs_mirror *mirror);
+void relay_stop(struct cgfs_mirror *mirror);
+int control_queue_create(struct cgfs_mirror *mirror);
+void control_queue_end(struct cgfs_mirror *mirror);	/* the connection has ended */
+void control_queue_destroy(struct cgfs_mirror *mirror);
+
+#endif
