@@ -1,0 +1,193 @@
+"""The real daemon: `cgfs mount --foreground` as a process of its own, from start to a clean end.
+
+    with Overlay.started(mountpoint, options=("nopassthrough",)) as overlay:
+        (overlay.mountpoint / "cgroup.procs").read_text()
+
+The end of the block asserts what every use of cgfs may expect: SIGTERM ends it with exit code 0, no mount
+stays, it logged no warning that the test did not announce, and it holds no more descriptors than at its
+start.
+"""
+
+import collections
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.cgroups import cgroup2_mount
+from tests.support.waiting import DEADLINE_S, Overdue, until
+from tests.support.watchdog import Watchdog, abort_mount
+
+SUSPICIOUS = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback|Sanitizer|runtime error")
+
+
+def cgfs_command() -> list[str]:
+    """The `cgfs` command of the environment that runs the tests."""
+    return [str(Path(sys.executable).parent / "cgfs")]
+
+
+def mount_of(mountpoint: Path) -> str | None:
+    """The line of /proc/self/mountinfo of the mount on top at *mountpoint*, None if there is none."""
+    found = None
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if line.split()[4] == str(mountpoint):
+            found = line
+    return found
+
+
+def is_overlay(mountpoint: Path) -> bool:
+    line = mount_of(mountpoint)
+    return line is not None and line.partition(" - ")[2].split()[0] == "fuse.cgfs"
+
+
+@dataclass
+class Overlay:
+    """A running daemon and its mount."""
+
+    process: subprocess.Popen[bytes]
+    mountpoint: Path
+    source: Path
+    log_path: Path
+    options: tuple[str, ...] = ()
+    descriptors: collections.Counter[str] = field(default_factory=collections.Counter)
+    _expected: list[re.Pattern[str]] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def path(self, cgroup: Path) -> Path:
+        """Where *cgroup* (a path on the cgroup2 mount) is on the mirror."""
+        return self.mountpoint / cgroup.relative_to(self.source)
+
+    def log(self) -> str:
+        """What the daemon has written to stdout and stderr so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def expect_in_log(self, pattern: str) -> None:
+        """Announce suspicious log lines: those that match the regular expression *pattern* do not fail the
+        test.
+        """
+        self._expected.append(re.compile(pattern))
+
+    def suspicious_lines(self) -> list[str]:
+        lines = [line for line in self.log().splitlines() if SUSPICIOUS.search(line)]
+        return [line for line in lines if not any(pattern.search(line) for pattern in self._expected)]
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(
+        cls,
+        mountpoint: Path,
+        watchdog: Watchdog,
+        *,
+        options: Sequence[str] = (),
+        source: Path | None = None,
+        arguments: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> Iterator["Overlay"]:
+        """Start a daemon on *mountpoint* (made if it is missing); *arguments* go before the mount point."""
+        overlay = cls._start(mountpoint, options, source, arguments, environment)
+        watchdog.guard(mountpoint)
+        try:
+            overlay._wait_until_ready()
+            yield overlay
+            overlay.stop()
+        finally:
+            overlay._clean_up()
+            watchdog.release(mountpoint)
+
+    @classmethod
+    def _start(
+        cls,
+        mountpoint: Path,
+        options: Sequence[str],
+        source: Path | None,
+        arguments: Sequence[str],
+        environment: dict[str, str] | None,
+    ) -> "Overlay":
+        mountpoint.mkdir(parents=True, exist_ok=True)
+        command = [*cgfs_command(), "mount", "--foreground"]
+        if source is not None:
+            command += ["--source", str(source)]
+        if options:
+            command += ["-o", ",".join(options)]
+        log_path = mountpoint.with_name(mountpoint.name + ".log")
+        with log_path.open("ab") as log:
+            process = subprocess.Popen(
+                [*command, *arguments, str(mountpoint)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        return cls(process, mountpoint, source or cgroup2_mount(), log_path, tuple(options))
+
+    def _wait_until_ready(self) -> None:
+        def ready() -> bool:
+            assert self.process.poll() is None, (
+                f"the daemon ended with {self.process.returncode}:\n{self.log()}"
+            )
+            return is_overlay(self.mountpoint)
+
+        until(ready, f"the daemon has mounted {self.mountpoint}")
+        names = [entry.name for entry in self.mountpoint.iterdir()]
+        assert "net.ingress_filter" in names, names
+        (self.mountpoint / "net.ingress_filter").read_bytes()
+        self.descriptors = open_descriptors(self.pid)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the daemon with a signal and assert the clean end (see the module's docstring)."""
+        self.assert_no_descriptors_leaked()
+        self.process.send_signal(number)
+        try:
+            code = self.process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            raise Overdue(f"the daemon did not end on signal {number}:\n{self.log()}") from None
+        assert code == 0, f"the daemon ended with {code}:\n{self.log()}"
+        assert not is_overlay(self.mountpoint), "the daemon has ended and its mount is still there"
+        assert not self.suspicious_lines(), "\n".join(self.suspicious_lines())
+
+    def kill(self) -> None:
+        """kill -9, and wait for its end."""
+        self.process.kill()
+        self.process.wait(DEADLINE_S)
+
+    def assert_no_descriptors_leaked(self) -> None:
+        """What is open in the daemon is what was open when it was ready; closing may take the kernel a
+        moment.
+        """
+
+        def leaked() -> collections.Counter[str]:
+            return open_descriptors(self.pid) - self.descriptors
+
+        try:
+            until(lambda: not leaked(), "every descriptor is closed")
+        except Overdue:
+            raise AssertionError(f"the daemon leaks descriptors: {leaked()}") from None
+
+    def _clean_up(self) -> None:
+        """Whatever happened: no process and no mount stay."""
+        if self.process.poll() is None:
+            abort_mount(self.mountpoint)
+            self.process.kill()
+            self.process.wait(DEADLINE_S)
+        while mount_of(self.mountpoint) is not None:
+            abort_mount(self.mountpoint)
+
+
+def open_descriptors(pid: int) -> collections.Counter[str]:
+    """What process *pid* has open, counted by kind, but for /dev/fuse: a worker more is no leak."""
+    kinds: collections.Counter[str] = collections.Counter()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            target = re.sub(r":\[\d+\]$", "", str(entry.readlink()))
+            if target != "/dev/fuse":
+                kinds[target] += 1
+    return kinds
