@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Open files: which of them the kernel reads and writes by itself, and what becomes of the reads and writes of the
+ * others.
+ *
+ * The kernel's own reads and writes (passthrough) run in the caller's task, with its namespaces, but with the
+ * credentials that registered the backing file: the daemon's. So what cgroup2 judges by the credentials of whoever
+ * opened the file is written here, on a descriptor opened as the caller: migrations (cgroup.procs, cgroup.threads) and
+ * pressure triggers. No other handler asks for credentials, neither the file's nor the task's (by the cap_capable
+ * tracepoint, and the source of Linux 6.18). cgroup.subtree_control is written here because the mirror has to know of
+ * it: it makes and removes files.
+ *
+ * An open for reading only needs no credentials of the caller's: the kernel has checked the permissions before it asks
+ * (default_permissions), and no handler judges a read.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* An open that can change nothing. O_TRUNC does: the time of modification. */
+static bool reads_only(uint32_t flags)
+{
+	return (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC);
+}
+
+static bool holds_pids(enum file_kind kind)
+{
+	return kind == KIND_PROCS || kind == KIND_THREADS;
+}
+
+static bool judged_by_opener(enum file_kind kind)
+{
+	return holds_pids(kind) || kind == KIND_SUBTREE_CONTROL || kind == KIND_PRESSURE;
+}
+
+/* The open that the caller asks for. Its cgroup namespace matters only where the descriptor is kept. */
+static int open_as_caller(const struct request *request, int path_fd, uint32_t flags, bool keep)
+{
+	const struct fuse_in_header *header = request->header;
+	struct identity AS_CALLER identity = {};
+	int error;
+
+	error = identity_take(&identity, header->pid, header->uid, header->gid, keep ? IDENTITY_CGROUP_NS : 0);
+	return error ? error : reopen(path_fd, flags & (O_ACCMODE | O_TRUNC));
+}
+
+/* Keep fd (taken over, also on error) as the open file of node, and the backing that it holds. */
+static int keep_file(struct cgfs_mirror *mirror, int fd, uint64_t node, uint64_t *file_handle)
+{
+	int error = file_add(mirror, fd, node, mirror->passthrough, file_handle);
+
+	if (error && mirror->passthrough)
+		backing_put(mirror, node);
+	return error;
+}
+
+/* Open the file and say in out how its reads and writes are to go. Returns 0 or -errno. */
+static int open_file(const struct request *request, uint32_t flags, struct mirror_open_out *out)
+{
+	struct cgfs_mirror *mirror = request->mirror;
+	uint64_t node = request->header->nodeid;
+	bool writes = !reads_only(flags);
+	bool ours = !mirror->passthrough || (writes && judged_by_opener(node_kind(node)));
+	CLEANUP_FD int path_fd = node_open_path(mirror, node);
+	CLEANUP_FD int fd = -1;
+	int kept;
+
+	if (path_fd < 0)
+		return path_fd;
+	if (writes)
+		fd = open_as_caller(request, path_fd, flags, ours);
+	else if (ours)
+		fd = reopen(path_fd, O_RDONLY);
+	if (fd < 0 && (writes || ours))
+		return fd;
+	out->open_flags = FOPEN_NOFLUSH;
+	if (mirror->passthrough) {
+		out->open_flags |= FOPEN_PASSTHROUGH;
+		out->backing_id = backing_get(mirror, node, path_fd);
+		if (out->backing_id < 0)
+			return out->backing_id;
+	}
+	if (!ours)
+		return 0;
+	out->open_flags |= FOPEN_DIRECT_IO;
+	kept = fd;
+	fd = -1;
+	return keep_file(mirror, kept, node, &out->fh);
+}
+
+void handle_open(struct request *request)
+{
+	const struct fuse_open_in *in = request->body;
+	struct mirror_open_out out = {};
+	int error;
+
+	/* cgroup2 has no direct I/O; FUSE would offer it. */
+	error = in->flags & O_DIRECT ? -EINVAL : open_file(request, in->flags, &out);
+	if (error)
+		reply_error(request, error);
+	else
+		reply(request, &out, sizeof(out));
+}
+
+/* The open file that the request names, counted; NULL if there is none, and the request was answered. */
+static struct open_file *named_file(const struct request *request, uint64_t file_handle)
+{
+	struct open_file *file = file_get(request->mirror, file_handle);
+
+	if (file && file->node != request->header->nodeid) {
+		file_put(file);
+		file = NULL;
+	}
+	if (!file)
+		reply_error(request, -EBADF);
+	return file;
+}
+
+/* The whole file at once, so that all of a reader's later reads fit together. Returns 0 or -errno. */
+static int read_whole(int fd, char **text, size_t *size)
+{
+	size_t capacity = 1 << 16;
+	ssize_t n;
+
+	*size = 0;
+	*text = malloc(capacity);
+	while (*text && (n = pread(fd, *text + *size, capacity - *size, *size)) > 0) {
+		char *more;
+
+		*size += n;
+		if (*size < capacity)
+			continue;
+		capacity *= 2;
+		more = realloc(*text, capacity);
+		if (!more)
+			free(*text);
+		*text = more;
+	}
+	if (!*text)
+		return -ENOMEM;
+	if (n < 0) {
+		n = -errno;
+		free(*text);
+	}
+	return n;
+}
+
+/* Read the pids anew, as those of pidns_fd (-1: of a namespace in which none can be seen). Called with the lock. */
+static int renew_snapshot(struct open_file *file, int pidns_fd)
+{
+	char *text, *translated;
+	size_t size, translated_size;
+	int error = read_whole(file->fd, &text, &size);
+
+	if (error)
+		return error;
+	error = pids_to_caller(text, size, pidns_fd, &translated, &translated_size);
+	free(text);
+	if (error)
+		return error;
+	free(file->snapshot);
+	file->snapshot = translated;
+	file->snapshot_size = translated_size;
+	return 0;
+}
+
+/* A read by somebody whose PID namespace is not ours. */
+static void read_translated(const struct request *request, struct open_file *file, const struct fuse_read_in *in,
+			    int pidns_fd)
+{
+	size_t size = 0;
+	int error = 0;
+
+	pthread_mutex_lock(&file->lock);
+	if (!in->offset || !file->snapshot)
+		error = renew_snapshot(file, pidns_fd);
+	if (!error && in->offset < file->snapshot_size)
+		size = file->snapshot_size - in->offset < in->size ? file->snapshot_size - in->offset : in->size;
+	if (error)
+		reply_error(request, error);
+	else
+		reply(request, file->snapshot + (size ? in->offset : 0), size);
+	pthread_mutex_unlock(&file->lock);
+}
+
+static void read_plain(const struct request *request, const struct open_file *file, const struct fuse_read_in *in)
+{
+	void *buffer = reply_buffer(request);
+	ssize_t size = pread(file->fd, buffer, in->size < MAX_IO ? in->size : MAX_IO, in->offset);
+
+	if (size < 0)
+		reply_error(request, -errno);
+	else
+		reply(request, buffer, size);
+}
+
+void handle_read(struct request *request)
+{
+	const struct fuse_read_in *in = request->body;
+	struct open_file *file = named_file(request, in->fh);
+	CLEANUP_FD int pidns_fd = -1;
+
+	if (!file)
+		return;
+	if (holds_pids(node_kind(file->node)) && pids_foreign_namespace(request->header->pid, &pidns_fd))
+		read_translated(request, file, in, pidns_fd);
+	else
+		read_plain(request, file, in);
+	file_put(file);
+}
+
+/*
+ * Write as the kernel would, had the caller's own task written: the file's handlers judge the opener by the descriptor,
+ * and the writer by its effective capabilities. Returns the bytes taken or -errno.
+ */
+static ssize_t write_as_caller(struct request *request, const struct open_file *file, const char *data, size_t size)
+{
+	struct identity AS_CALLER identity = {};
+	ssize_t taken;
+	int error = identity_take_capabilities(&identity, request->header->pid);
+
+	if (error)
+		return error;
+	loop_interruptible_begin(request);
+	taken = pwrite(file->fd, data, size, 0);	/* cgroup files have no offset */
+	if (taken < 0)
+		taken = -errno;
+	loop_interruptible_end(request);
+	return taken;
+}
+
+/* Of one write, kernfs takes a page at most. */
+static ssize_t write_pid(struct request *request, const struct open_file *file, const char *data, size_t size)
+{
+	size_t page = sysconf(_SC_PAGESIZE), taken = size < page ? size : page;
+	char text[PID_TEXT_SIZE];
+	ssize_t written = write_as_caller(request, file, text, pids_from_caller(data, taken, request->header->pid, text));
+
+	return written < 0 ? written : (ssize_t)taken;
+}
+
+void handle_write(struct request *request)
+{
+	const struct fuse_write_in *in = request->body;
+	struct fuse_write_out out = {};
+	struct open_file *file;
+	ssize_t taken;
+
+	if (in->size > request->body_size - sizeof(*in)) {
+		reply_error(request, -EINVAL);
+		return;
+	}
+	file = named_file(request, in->fh);
+	if (!file)
+		return;
+	loop_may_block(request);
+	taken = (holds_pids(node_kind(file->node)) ? write_pid : write_as_caller)(request, file, (const char *)(in + 1),
+										   in->size);
+	if (taken >= 0 && node_kind(file->node) == KIND_SUBTREE_CONTROL)
+		watch_subtree_control_written(request->mirror, file->node);
+	file_put(file);
+	out.size = taken;
+	if (taken < 0)
+		reply_error(request, taken);
+	else
+		reply(request, &out, sizeof(out));
+}
+
+void handle_release(struct request *request)
+{
+	const struct fuse_release_in *in = request->body;
+	struct cgfs_mirror *mirror = request->mirror;
+	uint64_t node = request->header->nodeid;
+	struct open_file *file;
+
+	poller_forget(mirror, node, in->fh);
+	file = in->fh ? file_remove(mirror, in->fh) : NULL;
+	if (file ? file->backed : mirror->passthrough && !in->fh)
+		backing_put(mirror, node);
+	if (file)
+		file_put(file);
+	reply_error(request, 0);
+}
+
+/* cgroup2's files have nothing to sync, and its directories no fsync. */
+void handle_fsync(struct request *request)
+{
+	reply_error(request, request->header->opcode == FUSE_FSYNCDIR ? -EINVAL : 0);
+}

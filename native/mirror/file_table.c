@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The open files whose reads and writes come to us, and the handles by which the kernel names them.
+ *
+ * A handle is an index and the generation of what stood there, never a pointer: a handle that stands for nothing is
+ * told apart, and answered with EBADF. 0 is no handle: it is what an open that the kernel passes through answers.
+ */
+#include <stdlib.h>
+
+#include "internal.h"
+
+struct slot {
+	struct open_file *file;		/* NULL: free */
+	uint32_t generation;		/* of file, or of the next one */
+	uint32_t next_free;		/* index + 1 of the next free slot; 0 is none */
+};
+
+struct file_table {
+	pthread_mutex_t lock;		/* guards all of this; no other is taken under it */
+	struct slot *slots;
+	uint32_t size;
+	uint32_t free;			/* index + 1 of the first free slot; 0: grow */
+};
+
+int file_table_create(struct cgfs_mirror *mirror)
+{
+	mirror->files = calloc(1, sizeof(*mirror->files));
+	if (!mirror->files)
+		return -ENOMEM;
+	pthread_mutex_init(&mirror->files->lock, NULL);
+	return 0;
+}
+
+void file_table_destroy(struct cgfs_mirror *mirror)
+{
+	struct file_table *table = mirror->files;
+
+	if (!table)
+		return;
+	for (uint32_t i = 0; i < table->size; i++)
+		if (table->slots[i].file)
+			file_put(table->slots[i].file);
+	pthread_mutex_destroy(&table->lock);
+	free(table->slots);
+	free(table);
+	mirror->files = NULL;
+}
+
+static int grow(struct file_table *table)
+{
+	uint32_t size = table->size ? 2 * table->size : 64;
+	struct slot *slots = size > table->size ? realloc(table->slots, size * sizeof(*slots)) : NULL;
+
+	if (!slots)
+		return -ENOMEM;
+	table->slots = slots;
+	for (uint32_t i = size; i-- > table->size; table->free = i + 1)
+		slots[i] = (struct slot){ .generation = 1, .next_free = table->free };
+	table->size = size;
+	return 0;
+}
+
+static int insert(struct file_table *table, struct open_file *file, uint64_t *file_handle)
+{
+	struct slot *slot;
+	int error = 0;
+
+	pthread_mutex_lock(&table->lock);
+	if (!table->free)
+		error = grow(table);
+	if (!error) {
+		slot = &table->slots[table->free - 1];
+		*file_handle = (uint64_t)slot->generation << 32 | (table->free - 1);
+		slot->file = file;
+		table->free = slot->next_free;
+	}
+	pthread_mutex_unlock(&table->lock);
+	return error;
+}
+
+int file_add(struct cgfs_mirror *mirror, int fd, uint64_t node, bool backed, uint64_t *file_handle)
+{
+	struct open_file *file = calloc(1, sizeof(*file));
+	int error;
+
+	if (!file) {
+		close(fd);
+		return -ENOMEM;
+	}
+	file->fd = fd;
+	file->node = node;
+	file->backed = backed;
+	file->references = 1;
+	pthread_mutex_init(&file->lock, NULL);
+	error = insert(mirror->files, file, file_handle);
+	if (error)
+		file_put(file);
+	return error;
+}
+
+/* The slot of a handle, or NULL. Called with the lock held. */
+static struct slot *find(struct file_table *table, uint64_t file_handle)
+{
+	uint32_t index = file_handle;
+	struct slot *slot = index < table->size ? &table->slots[index] : NULL;
+
+	return slot && slot->file && slot->generation == file_handle >> 32 ? slot : NULL;
+}
+
+struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t file_handle)
+{
+	struct file_table *table = mirror->files;
+	struct open_file *file = NULL;
+	struct slot *slot;
+
+	pthread_mutex_lock(&table->lock);
+	slot = find(table, file_handle);
+	if (slot) {
+		file = slot->file;
+		file->references++;
+	}
+	pthread_mutex_unlock(&table->lock);
+	return file;
+}
+
+struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle)
+{
+	struct file_table *table = mirror->files;
+	struct open_file *file = NULL;
+	struct slot *slot;
+
+	pthread_mutex_lock(&table->lock);
+	slot = find(table, file_handle);
+	if (slot) {
+		file = slot->file;
+		slot->file = NULL;
+		if (!++slot->generation)	/* with index 0 it would be the handle 0 */
+			slot->generation = 1;
+		slot->next_free = table->free;
+		table->free = slot - table->slots + 1;
+	}
+	pthread_mutex_unlock(&table->lock);
+	return file;
+}
+
+void file_put(struct open_file *file)
+{
+	if (--file->references)
+		return;
+	close(file->fd);
+	free(file->snapshot);
+	pthread_mutex_destroy(&file->lock);
+	free(file);
+}

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Acting as the caller: what a thread of the daemon may do while it opens or changes something for somebody else.
+ *
+ * Only raw system calls: the C library's wrappers change every thread of the process. The permitted capabilities are
+ * kept, since a thread that gave them up could never come back; what the kernel judges by is the effective set.
+ * (One check compares permitted sets: cap_safe_nice(), when a migration changes the cpus of a process that has more
+ * capabilities than the writer. Whoever may make that migration may as well write cpuset.cpus there.)
+ *
+ * /proc/TID is the caller and nobody else for as long as its request is unanswered: once a request was read from
+ * /dev/fuse, the calling thread waits for the answer where no signal reaches it, not even SIGKILL
+ * (request_wait_answer() in the kernel), so that its number cannot be given to another. Only an abort of the whole
+ * connection lets it go, which needs the rights of the daemon itself.
+ *
+ * Sources: credentials(7), capabilities(7), setfsuid(2), cgroup_namespaces(7); kernel fs/fuse/dev.c.
+ */
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "internal.h"
+
+/* With these, and root's ids, supplementary groups decide nothing on a cgroup's files and directories. */
+#define CAP_BIT(capability) (1ull << (capability))
+#define FILE_CAPABILITIES (CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) | \
+			   CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID))
+
+enum {
+	CHANGED_CGROUP_NS = 1,
+	CHANGED_GROUPS = 2,
+	CHANGED_FSGID = 4,
+	CHANGED_FSUID = 8,
+	CHANGED_CAPABILITIES = 16,
+};
+
+struct capabilities {
+	uint64_t effective, permitted, inheritable;
+};
+
+/* What the daemon is itself. Written once, before the first use. */
+static struct {
+	int error;
+	uid_t uid;
+	gid_t gid;
+	int n_groups;
+	gid_t *groups;
+	struct capabilities capabilities;
+	uint64_t user_ns, cgroup_ns;
+	int cgroup_ns_fd;
+} own;
+
+/* Groups and file ids of a task, from /proc. */
+struct credentials {
+	uint64_t effective;
+	uint32_t fsuid, fsgid;
+	int n_groups;
+	gid_t *groups;		/* few, or allocated */
+	gid_t few[64];
+};
+
+static void credentials_free(struct credentials *credentials)
+{
+	if (credentials->groups != credentials->few)
+		free(credentials->groups);
+}
+
+int namespace_id(uint32_t tid, const char *name, uint64_t *id)
+{
+	char path[48], link[48];
+	const char *number;
+	ssize_t size;
+
+	snprintf(path, sizeof(path), "/proc/%u/ns/%s", tid, name);
+	size = readlink(path, link, sizeof(link) - 1);
+	if (size < 0)
+		return -errno;
+	link[size] = 0;
+	number = strchr(link, '[');	/* "user:[4026531837]" */
+	if (!number)
+		return -EIO;
+	*id = strtoull(number + 1, NULL, 10);
+	return 0;
+}
+
+int namespace_open(uint32_t tid, const char *name)
+{
+	char path[48];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%u/ns/%s", tid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int capabilities_get(uint32_t tid, struct capabilities *capabilities)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3, .pid = tid };
+	struct __user_cap_data_struct data[2] = {};
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	capabilities->effective = (uint64_t)data[1].effective << 32 | data[0].effective;
+	capabilities->permitted = (uint64_t)data[1].permitted << 32 | data[0].permitted;
+	capabilities->inheritable = (uint64_t)data[1].inheritable << 32 | data[0].inheritable;
+	return 0;
+}
+
+/* The calling thread's effective set; the others stay as they are. */
+static int capabilities_set_effective(uint64_t effective)
+{
+	const struct capabilities *capabilities = &own.capabilities;
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = {
+		{ effective, capabilities->permitted, capabilities->inheritable },
+		{ effective >> 32, capabilities->permitted >> 32, capabilities->inheritable >> 32 },
+	};
+
+	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+static void own_init(void)
+{
+	uint32_t self = syscall(SYS_gettid);
+
+	own.uid = syscall(SYS_setfsuid, -1);
+	own.gid = syscall(SYS_setfsgid, -1);
+	own.n_groups = getgroups(0, NULL);
+	own.groups = calloc(own.n_groups + 1, sizeof(*own.groups));
+	if (!own.groups) {
+		own.error = -ENOMEM;
+		return;
+	}
+	own.n_groups = getgroups(own.n_groups, own.groups);
+	own.error = capabilities_get(0, &own.capabilities);
+	if (!own.error)
+		own.error = namespace_id(self, "user", &own.user_ns);
+	if (!own.error)
+		own.error = namespace_id(self, "cgroup", &own.cgroup_ns);
+	if (own.error)
+		return;
+	own.cgroup_ns_fd = namespace_open(self, "cgroup");
+	if (own.cgroup_ns_fd < 0)
+		own.error = own.cgroup_ns_fd;
+}
+
+static int own_known(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, own_init);
+	return own.error;
+}
+
+/* The whole of a file in /proc: in buffer if it fits (the usual case), else allocated. Terminated by a 0. */
+static int read_whole(const char *path, char *buffer, size_t capacity, char **text)
+{
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char *grown = NULL;
+	size_t size = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	*text = buffer;
+	while ((n = read(fd, *text + size, capacity - 1 - size)) > 0) {
+		size += n;
+		if (size < capacity - 1)
+			continue;
+		capacity *= 4;
+		*text = realloc(grown, capacity);
+		if (!*text) {
+			free(grown);
+			return -ENOMEM;
+		}
+		if (!grown)
+			memcpy(*text, buffer, size);
+		grown = *text;
+	}
+	if (n < 0) {
+		n = -errno;
+		free(grown);
+		return n;
+	}
+	(*text)[size] = 0;
+	return 0;
+}
+
+/* The value of a line "name:\tvalue" of /proc/TID/status. The task's own name, in the first line, cannot forge one:
+ * its newlines are escaped. */
+static const char *status_value(const char *text, const char *name)
+{
+	const char *line = strstr(text, name);
+
+	return line ? line + strlen(name) : NULL;
+}
+
+static int parse_groups(const char *line, struct credentials *credentials)
+{
+	size_t capacity = sizeof(credentials->few) / sizeof(credentials->few[0]);
+	char *end;
+
+	credentials->groups = credentials->few;
+	for (;;) {
+		unsigned long group;
+
+		while (*line == ' ' || *line == '\t')
+			line++;
+		if (*line < '0' || *line > '9')
+			return 0;
+		group = strtoul(line, &end, 10);
+		line = end;
+		if ((size_t)credentials->n_groups == capacity) {
+			gid_t *more = malloc(4 * capacity * sizeof(*more));
+
+			if (!more)
+				return -ENOMEM;
+			memcpy(more, credentials->groups, capacity * sizeof(*more));
+			credentials_free(credentials);
+			credentials->groups = more;
+			capacity *= 4;
+		}
+		credentials->groups[credentials->n_groups++] = group;
+	}
+}
+
+/* The file system id: the fourth of real, effective, saved and file system id. */
+static uint32_t fourth_number(const char *line)
+{
+	char *end = (char *)line;
+
+	for (int i = 0; i < 3; i++)
+		strtoul(end, &end, 10);
+	return strtoul(end, NULL, 10);
+}
+
+static int credentials_parse(const char *text, struct credentials *credentials)
+{
+	const char *uid = status_value(text, "\nUid:"), *gid = status_value(text, "\nGid:");
+	const char *groups = status_value(text, "\nGroups:"), *effective = status_value(text, "\nCapEff:");
+
+	if (!uid || !gid || !groups || !effective)
+		return -EIO;
+	credentials->fsuid = fourth_number(uid);
+	credentials->fsgid = fourth_number(gid);
+	credentials->effective = strtoull(effective, NULL, 16);
+	return parse_groups(groups, credentials);
+}
+
+static int credentials_read(uint32_t tid, struct credentials *credentials)
+{
+	char path[32], buffer[8192], *text = buffer;
+	int error;
+
+	*credentials = (struct credentials){ .groups = credentials->few };
+	snprintf(path, sizeof(path), "/proc/%u/status", tid);
+	error = read_whole(path, buffer, sizeof(buffer), &text);
+	if (error)
+		return error;
+	error = credentials_parse(text, credentials);
+	if (text != buffer)
+		free(text);
+	return error;
+}
+
+/* Those of a task's capabilities that count here: those of the daemon's user namespace. */
+static uint64_t capabilities_here(uint32_t tid, uint64_t effective)
+{
+	uint64_t user_ns;
+
+	effective &= own.capabilities.permitted;
+	if (effective && (namespace_id(tid, "user", &user_ns) || user_ns != own.user_ns))
+		effective = 0;
+	return effective;
+}
+
+/*
+ * What the task tid may do, in groups and effective capabilities. Without a tid, nothing is known, and nothing is
+ * granted. The same where the task's own ids in /proc are not those that the request carries: then somebody acts under
+ * credentials for the moment (a personality of io_uring, a file system stacked on this one), and those that /proc
+ * shows are not they.
+ */
+static int credentials_of_caller(uint32_t tid, uint32_t uid, uint32_t gid, struct credentials *credentials)
+{
+	int error = 0;
+
+	*credentials = (struct credentials){ .groups = credentials->few };
+	if (tid)
+		error = credentials_read(tid, credentials);
+	if (error)
+		return error;
+	if (tid && (credentials->fsuid != uid || credentials->fsgid != gid)) {
+		credentials->effective = 0;
+		credentials->n_groups = 0;
+	}
+	credentials->effective = capabilities_here(tid, credentials->effective);
+	return 0;
+}
+
+/* Root with all of the daemon's capabilities: that is the daemon itself. */
+static bool same_as_own(uint32_t tid, uint32_t uid, uint32_t gid)
+{
+	struct capabilities theirs;
+
+	return tid && uid == own.uid && gid == own.gid &&
+	       (own.capabilities.effective & FILE_CAPABILITIES) == FILE_CAPABILITIES &&
+	       !capabilities_get(tid, &theirs) &&
+	       capabilities_here(tid, theirs.effective) == own.capabilities.effective;
+}
+
+/* setfsuid() and setfsgid() do not say whether they failed: only the next call does. */
+static int set_file_id(long system_call, uint32_t id)
+{
+	syscall(system_call, id);
+	return (uint32_t)syscall(system_call, id) == id ? 0 : -EPERM;
+}
+
+static bool groups_are_own(const struct credentials *credentials)
+{
+	return credentials->n_groups == own.n_groups &&
+	       !memcmp(credentials->groups, own.groups, own.n_groups * sizeof(*own.groups));
+}
+
+/* Each step is noted before it is tried, so that a step that failed half-way is undone as well. The capabilities
+ * come last: the other steps need the daemon's. */
+static int become(struct identity *identity, uint32_t uid, uint32_t gid, const struct credentials *credentials)
+{
+	int error;
+
+	if (!groups_are_own(credentials)) {
+		identity->changed |= CHANGED_GROUPS;
+		if (syscall(SYS_setgroups, credentials->n_groups, credentials->groups) < 0)
+			return -errno;
+	}
+	if (gid != own.gid) {
+		identity->changed |= CHANGED_FSGID;
+		error = set_file_id(SYS_setfsgid, gid);
+		if (error)
+			return error;
+	}
+	if (uid != own.uid) {
+		identity->changed |= CHANGED_FSUID;
+		error = set_file_id(SYS_setfsuid, uid);
+		if (error)
+			return error;
+	}
+	if (identity->changed & CHANGED_FSUID || credentials->effective != own.capabilities.effective) {
+		identity->changed |= CHANGED_CAPABILITIES;
+		return capabilities_set_effective(credentials->effective);
+	}
+	return 0;
+}
+
+/* The calling thread's cgroup namespace bounds the migrations by the files that it opens. Who cannot be asked for it
+ * (no tid: a caller outside the daemon's PID namespace) could be bounded by nothing, and is refused. */
+static int enter_cgroup_ns(struct identity *identity, uint32_t tid)
+{
+	CLEANUP_FD int fd = -1;
+	uint64_t id;
+	int error;
+
+	if (!tid)
+		return -EPERM;
+	error = namespace_id(tid, "cgroup", &id);
+	if (error || id == own.cgroup_ns)
+		return error;
+	fd = namespace_open(tid, "cgroup");
+	if (fd < 0)
+		return fd;
+	identity->changed |= CHANGED_CGROUP_NS;
+	return setns(fd, CLONE_NEWCGROUP) < 0 ? -errno : 0;
+}
+
+int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_t gid, int flags)
+{
+	struct credentials credentials;
+	int error = own_known();
+
+	*identity = (struct identity){};
+	if (!error && flags & IDENTITY_CGROUP_NS)
+		error = enter_cgroup_ns(identity, tid);
+	if (!error && !same_as_own(tid, uid, gid)) {
+		error = credentials_of_caller(tid, uid, gid, &credentials);
+		if (!error)
+			error = become(identity, uid, gid, &credentials);
+		credentials_free(&credentials);
+	}
+	if (error)
+		identity_drop(identity);
+	return error;
+}
+
+int identity_take_capabilities(struct identity *identity, uint32_t tid)
+{
+	struct capabilities theirs = {};
+	uint64_t effective;
+	int error = own_known();
+
+	*identity = (struct identity){};
+	if (!error && tid)
+		error = capabilities_get(tid, &theirs);
+	if (error)
+		return error;
+	effective = capabilities_here(tid, theirs.effective);
+	if (effective == own.capabilities.effective)
+		return 0;
+	identity->changed = CHANGED_CAPABILITIES;
+	error = capabilities_set_effective(effective);
+	if (error)
+		identity_drop(identity);
+	return error;
+}
+
+void identity_drop(struct identity *identity)
+{
+	unsigned int changed = identity->changed;
+	bool failed = false;
+
+	if (changed & CHANGED_CAPABILITIES)
+		failed |= capabilities_set_effective(own.capabilities.effective) != 0;
+	if (changed & CHANGED_FSUID)
+		failed |= set_file_id(SYS_setfsuid, own.uid) != 0;
+	if (changed & CHANGED_FSGID)
+		failed |= set_file_id(SYS_setfsgid, own.gid) != 0;
+	if (changed & CHANGED_GROUPS)
+		failed |= syscall(SYS_setgroups, own.n_groups, own.groups) < 0;
+	if (changed & CHANGED_CGROUP_NS)
+		failed |= setns(own.cgroup_ns_fd, CLONE_NEWCGROUP) < 0;
+	if (failed)
+		abort();
+	identity->changed = 0;
+}
