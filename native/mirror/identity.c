@@ -160,7 +160,7 @@ static int own_known(void)
 static int read_whole(const char *path, char *buffer, size_t capacity, char **text)
 {
 	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char *grown = NULL;
+	char *grown = NULL, *more;
 	size_t size = 0;
 	ssize_t n;
 
@@ -172,14 +172,14 @@ static int read_whole(const char *path, char *buffer, size_t capacity, char **te
 		if (size < capacity - 1)
 			continue;
 		capacity *= 4;
-		*text = realloc(grown, capacity);
-		if (!*text) {
+		more = realloc(grown, capacity);
+		if (!more) {
 			free(grown);
 			return -ENOMEM;
 		}
 		if (!grown)
-			memcpy(*text, buffer, size);
-		grown = *text;
+			memcpy(more, buffer, size);
+		*text = grown = more;
 	}
 	if (n < 0) {
 		n = -errno;
