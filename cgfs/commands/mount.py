@@ -1,0 +1,99 @@
+"""`cgfs mount`: start the daemon of a mirror.
+
+Owns the command line of the mount and where the daemon's log goes. The mount itself is cgfs/daemon.py's.
+"""
+
+import logging
+import logging.handlers
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from cgfs import background, mountinfo
+from cgfs.mount_options import MountOptions, parse
+
+_SYSLOG = Path("/dev/log")
+_LOG_FILE = Path("/var/log/cgfs.log")
+
+
+@click.command("mount")
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    help="A directory of a cgroup2 mount.  [default: all of cgroup2]",
+)
+@click.option("-o", "options", default="", metavar="OPTIONS", help="Mount options, with commas between them.")
+@click.option("--foreground", is_flag=True, help="Stay, and log to stderr; Ctrl-C unmounts.")
+@click.option(
+    "--ready-fd",
+    type=click.IntRange(3),
+    metavar="N",
+    help="With --foreground: when the mount answers, write the line `ready` to descriptor N and close it.",
+)
+def command(
+    mountpoint: Path, source: Path | None, options: str, foreground: bool, ready_fd: int | None
+) -> None:
+    """Show cgroup2 at MOUNTPOINT, with the filters' control files in every directory.
+
+    OPTIONS: noallow_other (only root may use the mirror), attach_cap (attaching needs CAP_NET_ADMIN too; on
+    by itself where unprivileged users may load BPF, noattach_cap switches it off), ro, nopassthrough (the
+    daemon, not the kernel, reads and writes cgroup2's files). A mirror is always nosuid, nodev and noexec.
+
+    Without --foreground the command returns when the mount answers. The daemon logs to syslog then, or where
+    there is none to /var/log/cgfs.log.
+    """
+    parsed = parse(options)
+    source = mountinfo.cgroup2_mount() if source is None else mountinfo.without_links(source)
+    if foreground:
+        _serve_here(source, mountinfo.without_links(mountpoint), parsed, ready_fd)
+    else:
+        _serve_behind(source, mountinfo.without_links(mountpoint), parsed)
+
+
+def _serve_here(source: Path, mountpoint: Path, options: MountOptions, ready_fd: int | None) -> None:
+    background.detach(*([] if ready_fd is None else [ready_fd]))
+    from cgfs import daemon
+
+    def ready() -> None:
+        if ready_fd is not None:
+            os.write(ready_fd, b"ready\n")
+            os.close(ready_fd)
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    settings = daemon.Settings(source, mountpoint, options)
+    daemon.check(settings)
+    daemon.serve(settings, ready)
+
+
+def _serve_behind(source: Path, mountpoint: Path, options: MountOptions) -> None:
+    background.detach()
+    from cgfs import daemon
+    from cgfs.control import CONTROL_FILES
+
+    settings = daemon.Settings(source, mountpoint, options)
+    daemon.check(settings)
+
+    def serve(ready: object) -> None:
+        logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
+        daemon.serve(settings, ready)
+
+    pid = background.start(serve)
+    try:
+        (mountpoint / CONTROL_FILES[0].name).read_bytes()
+    except OSError:
+        background.end(pid)
+        raise
+
+
+def _log_handler() -> logging.Handler:
+    handler: logging.Handler
+    if _SYSLOG.exists():
+        handler = logging.handlers.SysLogHandler(str(_SYSLOG), logging.handlers.SysLogHandler.LOG_DAEMON)
+        handler.setFormatter(logging.Formatter(f"cgfs[{os.getpid()}]: %(levelname)s %(message)s"))
+    else:
+        handler = logging.handlers.WatchedFileHandler(_LOG_FILE)
+        handler.setFormatter(logging.Formatter("%(asctime)s cgfs[%(process)d] %(levelname)s %(message)s"))
+    return handler

@@ -1,0 +1,165 @@
+"""The life of one mirror: mount, serve, unmount.
+
+Owns the order in which the parts are started and ended, the signals, and the word that the mount answers.
+What the parts do is theirs: the mirror's (cgfs/mirror.py), the control files' (cgfs/operations.py,
+cgfs/ioctl.py).
+
+Whatever ends it, umount(8), a signal or an error, no mount is left behind.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyfuse3
+import trio
+
+from cgfs import ioctl, mountinfo
+from cgfs.control import CONTROL_FILES
+from cgfs.mirror import Mirror
+from cgfs.mount_options import MountOptions
+from cgfs.operations import Operations
+from cgfs.unmount import unmount, unmount_by_force
+
+log = logging.getLogger(__name__)
+
+MS_RDONLY = 1  # mount(2)
+_PATIENCE_S = 2.0
+"""How long a signal waits for the last user of the mount, before it ends the mount all the same."""
+_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one daemon serves: both paths absolute and without symbolic links."""
+
+    source: Path
+    mountpoint: Path
+    options: MountOptions
+
+
+def check(settings: Settings) -> None:
+    """Refuse what cannot work, in words that say what would. Raises OSError.
+
+    A mirror whose daemon has died is removed from the mount point, so that a daemon can simply be started
+    again.
+    """
+    if os.geteuid() != 0:
+        raise OSError(errno.EPERM, "only root can mount a mirror: try it with sudo")
+    there = mountinfo.mount_at(settings.mountpoint)
+    if there is not None and there.is_mirror:
+        _remove_dead_mirror(settings.mountpoint)
+    if not settings.mountpoint.is_dir():
+        raise OSError(
+            errno.ENOTDIR,
+            f"the mount point has to be a directory that exists, and {settings.mountpoint} is none",
+        )
+    if not settings.source.is_dir() or not mountinfo.is_cgroup2(settings.source):
+        raise OSError(
+            errno.EINVAL,
+            f"the source has to be a directory of a cgroup2 mount, and {settings.source} is none",
+        )
+
+
+def _remove_dead_mirror(mountpoint: Path) -> None:
+    try:
+        mountpoint.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise
+        unmount(mountpoint, lazily=True)
+    else:
+        raise OSError(errno.EBUSY, f"{mountpoint} is a mirror already: `cgfs umount {mountpoint}` ends it")
+
+
+def serve(settings: Settings, ready: Callable[[], None]) -> None:
+    """Mount the mirror and serve it until its end, which is umount(8), SIGTERM or SIGINT.
+
+    *ready* is called once, when every request is answered; what comes earlier waits. Raises OSError where the
+    mirror cannot be mounted or served.
+    """
+    os.chdir("/")
+    os.umask(0o077)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    trio.run(_serve, settings, ready)
+
+
+async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
+    with (
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+        _mounted(settings) as mirror,
+        _control_files(mirror, settings.options),
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_unmount_on_signal, signals, settings.mountpoint)
+            nursery.start_soon(pyfuse3.main)
+            await trio.to_thread.run_sync(mirror.start)
+            log.info("serving %s on %s", settings.source, settings.mountpoint)
+            ready()
+            await ioctl.serve(mirror)  # until the connection has ended
+            nursery.cancel_scope.cancel()
+
+
+@contextlib.contextmanager
+def _mounted(settings: Settings) -> Iterator[Mirror]:
+    options = settings.options
+    mirror = Mirror(
+        settings.source,
+        settings.mountpoint,
+        control_names=[file.name for file in CONTROL_FILES],
+        fsname="cgfs",
+        allow_other=options.allow_other,
+        passthrough=options.passthrough,
+        mount_flags=MS_RDONLY if options.read_only else 0,
+    )
+    ours = mountinfo.mount_at(settings.mountpoint)
+    try:
+        yield mirror
+    finally:
+        if ours is not None and mountinfo.mount_at(settings.mountpoint) == ours:
+            unmount_by_force(settings.mountpoint)
+        mirror.close()
+
+
+@contextlib.contextmanager
+def _control_files(mirror: Mirror, options: MountOptions) -> Iterator[None]:
+    """pyfuse3 at the relay's other end: it takes a descriptor for a mount point, and closes it."""
+    pyfuse3.init(Operations(mirror), f"/dev/fd/{os.dup(mirror.relay_fd)}", options=set())
+    try:
+        yield
+    finally:
+        pyfuse3.close(unmount=False)
+
+
+async def _unmount_on_signal(signals: AsyncIterator[int], mountpoint: Path) -> None:
+    """The connection ends with the mount, and with the connection everything else."""
+    number = await anext(aiter(signals))
+    log.info("unmounting %s on %s", mountpoint, signal.Signals(number).name)
+    if not await _unmount_when_unused(mountpoint):
+        log.warning("%s is in use: whoever uses it gets ENOTCONN from now on", mountpoint)
+        await trio.to_thread.run_sync(unmount_by_force, mountpoint)
+    await trio.sleep(_PATIENCE_S)
+    log.warning("%s is also mounted elsewhere: whoever uses it there gets ENOTCONN from now on", mountpoint)
+    logging.shutdown()
+    os._exit(0)  # closes /dev/fuse, and that ends the connection
+
+
+async def _unmount_when_unused(mountpoint: Path) -> bool:
+    """Unmount as soon as nobody uses the mount. False where somebody still did after _PATIENCE_S."""
+    with trio.move_on_after(_PATIENCE_S):
+        while True:
+            try:
+                await trio.to_thread.run_sync(unmount, mountpoint)
+                return True
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    return True  # unmounted by somebody else
+            await trio.sleep(_PAUSE_S)
+    return False
