@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "fuse_abi.h"
@@ -35,11 +36,12 @@ struct replay;		/* replay.c */
 
 /* One mount. Written by mirror.c before the first thread starts, and constant then. */
 struct cgfs_mirror {
-	int fuse_fd;		/* the connection; workers read it through clones of their own */
+	int fuse_fd;		/* the connection; what is read from a clone can be answered there only: there are none */
 	int source_fd;		/* O_RDONLY directory: SOURCE, as root */
-	int mount_fd;		/* the same mount, for open_by_handle_at */
+	int mount_fd;		/* the same, for open_by_handle_at */
 	uint64_t source_id;	/* the cgroup id that node 1 stands for */
 	char *mountpoint;
+	bool mounted;
 	bool passthrough;	/* asked for, and granted by INIT */
 	const char **control_names;
 	size_t n_control_names;
@@ -58,16 +60,23 @@ struct request {
 	struct cgfs_mirror *mirror;
 	struct worker *worker;
 	const struct fuse_in_header *header;
-	const void *body;	/* behind the header */
+	const void *body;	/* behind the header: at least what the opcode's structure needs (dispatch.c) */
 	size_t body_size;
 };
 
 /* --- loop.c: reads requests and answers them -------------------------------------------------------------------- */
 
 int loop_start(struct cgfs_mirror *mirror);
-void loop_stop(struct cgfs_mirror *mirror);	/* joins every worker; the connection has ended */
+void loop_wait_for_end(struct cgfs_mirror *mirror);	/* until the connection has ended */
+void loop_stop(struct cgfs_mirror *mirror);	/* then: joins every worker */
 /* Called by a handler before a call that may wait for others: somebody else goes on reading requests. */
 void loop_may_block(struct request *request);
+/*
+ * Around a system call that a signal to the caller would end with EINTR natively (after loop_may_block): a
+ * FUSE_INTERRUPT for this request ends it here. Its -EINTR is the reply then.
+ */
+void loop_interruptible_begin(struct request *request);
+void loop_interruptible_end(struct request *request);
 void reply_error(const struct request *request, int error);	/* 0 or -errno */
 void reply(const struct request *request, const void *data, size_t size);
 /* Space for a reply of up to MAX_IO bytes, the worker's own. */
@@ -96,21 +105,35 @@ enum file_kind {
 #define NODE_ID_MASK ((1ull << 56) - 1)
 
 static inline bool node_is_control(uint64_t node) { return node & NODE_CONTROL; }
+static inline size_t node_control_index(uint64_t node) { return (node >> 56) & 0x7f; }
 static inline enum file_kind node_kind(uint64_t node) { return node_is_control(node) ? KIND_PLAIN : (node >> 56) & 0x7f; }
 
 enum file_kind kind_of_name(const char *name);
+/* The node id of a file of that name, or of a directory (name NULL: whatever its name, a directory is KIND_PLAIN). */
 uint64_t node_id(const struct cgfs_mirror *mirror, const char *name, uint64_t kernfs_id);
 /* The kernfs id behind a node id: SOURCE's own for 1. */
 uint64_t node_kernfs_id(const struct cgfs_mirror *mirror, uint64_t node);
 /* Open the file or directory of a node with O_PATH, as root. Returns a descriptor or -errno (-ESTALE: removed). */
 int node_open_path(const struct cgfs_mirror *mirror, uint64_t node);
+int node_open(const struct cgfs_mirror *mirror, uint64_t node, int flags);	/* the same with other flags */
+/* The path under which system calls that take no O_PATH descriptor reach fd. */
+#define FD_PATH_SIZE 32
+void fd_path(int fd, char path[FD_PATH_SIZE]);
 /* Open what path_fd (borrowed, O_PATH) stands for with the calling thread's credentials. A descriptor or -errno. */
 int reopen(int path_fd, int flags);
 /* The kernfs id of name below dir_fd ("" with AT_EMPTY_PATH: of dir_fd itself). Returns 0 or -errno. */
 int kernfs_id_at(int dir_fd, const char *name, int flags, uint64_t *id);
 /* The index of the control file of that name, or -1. */
 int control_index(const struct cgfs_mirror *mirror, const char *name, size_t length);
-void fill_attr(uint64_t node, const struct stat *st, struct fuse_attr *attr);
+void fill_attr(const struct stat *st, struct fuse_attr *attr);
+/* What LOOKUP, MKDIR and READDIRPLUS answer for name with these attributes; its entry is cached for long. */
+void fill_entry(const struct cgfs_mirror *mirror, const char *name, const struct stat *st, struct fuse_entry_out *entry);
+/* The NUL-terminated text that the request's body is from offset to its end, not empty. Returns 0 or -errno. */
+int request_text(const struct request *request, size_t offset, const char **text);
+/* The same for one that names a directory's entry: no slash, nor "." or "..". */
+int request_name(const struct request *request, size_t offset, const char **name);
+/* How long the kernel may keep names and attributes: what others change is invalidated (watch.c). */
+#define CACHE_SECONDS 86400
 
 /* --- directory.c, attributes.c, file.c: the handlers; the table of opcodes is in dispatch.c ---------------------- */
 
@@ -122,8 +145,7 @@ HANDLER(handle_getattr);
 HANDLER(handle_setattr);
 HANDLER(handle_mkdir);
 HANDLER(handle_rmdir);
-HANDLER(handle_refused_creation);	/* mknod, symlink, link, unlink, rename: what cgroup2 answers */
-HANDLER(handle_opendir);
+HANDLER(handle_refused_creation);	/* mknod, create, symlink, link, unlink, rename: what cgroup2 answers */
 HANDLER(handle_readdir);
 HANDLER(handle_readdirplus);
 HANDLER(handle_statfs);
@@ -137,19 +159,25 @@ HANDLER(handle_write);
 HANDLER(handle_release);
 HANDLER(handle_fsync);
 HANDLER(handle_poll);		/* poll.c; control files' too */
-HANDLER(handle_ioctl);		/* control.c for control files, else ENOTTY */
 HANDLER(handle_interrupt);	/* loop.c */
 HANDLER(handle_relayed);	/* relay.c */
+HANDLER(handle_control_getxattr);	/* attributes.c: control files have no xattrs */
+HANDLER(handle_control_listxattr);
+HANDLER(handle_control_setxattr);
+HANDLER(handle_control_removexattr);
+HANDLER(handle_control_ioctl);	/* control.c */
 
 /* --- identity.c: acting as the caller ---------------------------------------------------------------------------- */
 
 /*
  * Take on, for the calling thread only, what the task tid (uid, gid: its fsuid and fsgid, from the request) may do:
- * supplementary groups, effective capabilities (none if its user namespace is not the initial one) and, with
- * IDENTITY_CGROUP_NS, its cgroup namespace. A tid of 0 has no groups and no capabilities. Returns 0 or -errno;
- * on error nothing is changed.
+ * supplementary groups, effective capabilities (none if its user namespace is not the daemon's) and, with
+ * IDENTITY_CGROUP_NS, its cgroup namespace. A tid of 0 has no groups and no capabilities, and is refused (-EPERM)
+ * where its cgroup namespace matters. Returns 0 or -errno; on error nothing is changed.
  */
-struct identity { bool taken; bool in_cgroup_ns; };
+struct identity {
+	unsigned int changed;	/* what identity_drop has to take back; start with {} */
+};
 enum { IDENTITY_CGROUP_NS = 1 };
 int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_t gid, int flags);
 /* Be the daemon again. Aborts the process if that fails: a thread that is somebody else must not go on. */
@@ -158,22 +186,59 @@ void identity_drop(struct identity *identity);
 /* For a write judged by the writer's capabilities on a file that the opener opened: capabilities only. */
 int identity_take_capabilities(struct identity *identity, uint32_t tid);
 
+/* A namespace of task tid, by its name in /proc/TID/ns: what identifies it; a descriptor. Return 0, or a descriptor,
+ * or -errno. */
+int namespace_id(uint32_t tid, const char *name, uint64_t *id);
+int namespace_open(uint32_t tid, const char *name);
+
 /* --- pids.c: pids as the caller's PID namespace numbers them -------------------------------------------------------- */
 
-/* The PID namespace of task tid: 1 and a descriptor if it is not the daemon's own, 0 if it is, or -errno. */
+/* The PID namespace of task tid: 1 and a descriptor if it is not the daemon's own, 0 if it is, or -errno (-ESRCH for a
+ * tid of 0: a namespace that the daemon cannot see). */
 int pids_foreign_namespace(uint32_t tid, int *pidns_fd);
-/* One decimal pid as written by tid ("0": the writer) to the daemon's number. Returns 0 or -errno as natively. */
-int pids_from_caller(const char *text, size_t size, uint32_t tid, bool threads, char out[32]);
-/* Lines of daemon's pids in text to those of pidns_fd (0 where it has none). Returns a malloc'd text and its size. */
-int pids_to_caller(const char *text, size_t size, int pidns_fd, bool threads, char **out, size_t *out_size);
+/*
+ * What to write to cgroup.procs or cgroup.threads instead of text, so that it means to the kernel, coming from the
+ * daemon, what text means coming from task tid ("0" is the writer); where text means nothing, or nobody that tid can
+ * see, the kernel refuses it with the native errno. Returns the length of out.
+ */
+#define PID_TEXT_SIZE 16
+size_t pids_from_caller(const char *text, size_t size, uint32_t tid, char out[PID_TEXT_SIZE]);
+/* Lines of the daemon's pids in text to those of pidns_fd (0 where it has none; all 0 if pidns_fd is -1). Returns 0 and
+ * a malloc'd text and its size, or -errno. */
+int pids_to_caller(const char *text, size_t size, int pidns_fd, char **out, size_t *out_size);
 
 /* --- backing.c: the files that the kernel reads and writes without us ------------------------------------------------ */
 
 int backings_create(struct cgfs_mirror *mirror);
 void backings_destroy(struct cgfs_mirror *mirror);
-/* One backing id per node that is open, counted. Returns the id (> 0) or -errno. */
-int backing_get(struct cgfs_mirror *mirror, uint64_t node);
+/*
+ * One backing id per node that is open, counted. Returns the id (> 0) or -errno. Called as the daemon itself, never as
+ * a caller. path_fd (borrowed, O_PATH) is the node's file.
+ */
+int backing_get(struct cgfs_mirror *mirror, uint64_t node, int path_fd);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
+
+/* --- file_table.c: the open files whose reads and writes come to us ---------------------------------------------------- */
+
+struct open_file {
+	int fd;			/* opened with the opener's credentials and cgroup namespace */
+	uint64_t node;
+	bool backed;		/* holds a backing_get() of node */
+	pthread_mutex_t lock;	/* guards the snapshot; taken before no other */
+	char *snapshot;		/* what a reader in another PID namespace sees, as of its read at offset 0 */
+	size_t snapshot_size;
+	atomic_uint references;
+};
+
+int file_table_create(struct cgfs_mirror *mirror);
+void file_table_destroy(struct cgfs_mirror *mirror);
+/* Takes ownership of fd (also on error). Returns 0 and a file handle, never 0, or -errno. */
+int file_add(struct cgfs_mirror *mirror, int fd, uint64_t node, bool backed, uint64_t *file_handle);
+/* The open file of a handle, counted until file_put(), or NULL: no such file is open. */
+struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t file_handle);
+void file_put(struct open_file *file);
+/* As file_get(), and the handle stands for nothing any more: the descriptor is closed with the last file_put(). */
+struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle);
 
 /* --- poll.c ----------------------------------------------------------------------------------------------------------- */
 
@@ -201,10 +266,14 @@ void replay_modified(struct cgfs_mirror *mirror, uint64_t node);
 
 /* --- relay.c, control.c ---------------------------------------------------------------------------------------------------- */
 
+int relay_create(struct cgfs_mirror *mirror);
 int relay_start(struct cgfs_mirror *mirror);
-void relay_stop(struct cgfs_mirror *mirror);
+void relay_shut_down(struct cgfs_mirror *mirror);	/* nobody waits in it any more */
+void relay_destroy(struct cgfs_mirror *mirror);		/* ends its thread too */
 int control_queue_create(struct cgfs_mirror *mirror);
 void control_queue_end(struct cgfs_mirror *mirror);	/* the connection has ended */
 void control_queue_destroy(struct cgfs_mirror *mirror);
+/* The caller of an ioctl that waits in the queue was interrupted: it is answered with EINTR if nobody has taken it. */
+void control_queue_interrupt(struct cgfs_mirror *mirror, uint64_t unique);
 
 #endif

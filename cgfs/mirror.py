@@ -1,0 +1,160 @@
+"""The mirror of a cgroup2 directory, as Python sees it.
+
+Owns the mount and the node ids of control files. The mirrored tree itself is served by C threads
+(native/mirror), which never take the interpreter's lock; what comes to Python is each request on a control file
+(over `relay_fd`, for pyfuse3) and each ioctl on one (`next_ioctl`). Must not decide what a control file says.
+
+Sources: native/mirror/mirror.h; native/mirror/internal.h for the layout of node ids.
+"""
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cgfs._native import ffi, lib
+
+ROOT_NODE = 1
+"""The node id of the mirror's root, whatever the id of the cgroup that it shows."""
+
+_CONTROL = 1 << 63
+_INDEX_SHIFT = 56
+_INDEX_MASK = 0x7F
+_DIRECTORY_MASK = (1 << _INDEX_SHIFT) - 1
+
+
+def control_node(directory: int, index: int) -> int:
+    """The node id of the control file in row *index* of the table, in the directory with that node id.
+
+    A directory's node id is its cgroup id, but for the mirror's root, which is ROOT_NODE.
+    """
+    return _CONTROL | index << _INDEX_SHIFT | directory
+
+
+def split_control_node(node: int) -> tuple[int, int]:
+    """The directory's node id and the row's index of a control file's node id."""
+    return node & _DIRECTORY_MASK, node >> _INDEX_SHIFT & _INDEX_MASK
+
+
+def is_control(node: int) -> bool:
+    return bool(node & _CONTROL)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlIoctl:
+    """An ioctl on a control file. Its caller waits in the kernel until `Mirror.answer`."""
+
+    unique: int
+    node: int
+    file_handle: int
+    command: int
+    tid: int
+    """The calling thread; 0 if it has no number in the daemon's PID namespace."""
+    uid: int
+    gid: int
+    data: bytes
+
+
+class Mirror:
+    """A mounted mirror. It answers once `start` was called, and has to be closed when its connection has ended."""
+
+    def __init__(
+        self,
+        source: Path,
+        mountpoint: Path,
+        *,
+        control_names: Sequence[str],
+        fsname: str,
+        allow_other: bool = True,
+        passthrough: bool = True,
+        mount_flags: int = 0,
+    ) -> None:
+        """Mount the mirror of *source*, a directory of a cgroup2 mount, on *mountpoint*.
+
+        Raises OSError: EINVAL if *source* is on no cgroup2 mount, EPROTONOSUPPORT if the kernel's FUSE is too old,
+        and those of mount(2).
+        """
+        names = [ffi.new("char[]", os.fsencode(name)) for name in control_names]
+        texts = [ffi.new("char[]", os.fsencode(text)) for text in (source, mountpoint, fsname)]
+        name_table = ffi.new("const char *[]", names)
+        options = ffi.new("struct cgfs_mirror_options *")
+        options.source, options.mountpoint, options.fsname = texts
+        options.mount_flags = mount_flags
+        options.allow_other = allow_other
+        options.passthrough = passthrough
+        options.control_names = name_table
+        options.n_control_names = len(names)
+        opened = ffi.new("struct cgfs_mirror **")
+        _check(lib.cgfs_mirror_open(options, opened), f"cannot mount a mirror of {source} on {mountpoint}")
+        self._mirror = opened[0]
+        self.relay_fd: int = lib.cgfs_mirror_relay_fd(self._mirror)
+        """Speaks as /dev/fuse does, for control files only. Borrowed: give pyfuse3 a dup() of it."""
+        self.ioctl_fd: int = lib.cgfs_mirror_ioctl_fd(self._mirror)
+        """Readable while `next_ioctl` has something to say, its end included. Borrowed."""
+        self.mount_fd: int = lib.cgfs_mirror_mount_fd(self._mirror)
+        """A directory of the cgroup2 mount, for open_by_handle_at. Borrowed."""
+        self.source_id: int = lib.cgfs_mirror_source_id(self._mirror)
+        """The id of the cgroup that ROOT_NODE stands for."""
+
+    def start(self) -> None:
+        """Answer requests from now on. Raises OSError: EAGAIN or ENOMEM if no thread can be had."""
+        _check(lib.cgfs_mirror_start(self._mirror), "cannot start to serve the mirror")
+
+    def close(self) -> None:
+        """Wait for the connection to end, by umount or abort, then free everything.
+
+        A mirror that never started is unmounted. May be called again, and does nothing then.
+        """
+        mirror, self._mirror = self._mirror, ffi.NULL
+        if mirror != ffi.NULL:
+            lib.cgfs_mirror_close(mirror)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def next_ioctl(self) -> ControlIoctl | None:
+        """Take the ioctl that has waited longest; None if none waits.
+
+        Raises OSError: ENODEV once the connection has ended.
+        """
+        ioctl = ffi.new("struct cgfs_control_ioctl *")
+        error = lib.cgfs_mirror_next_ioctl(self._mirror, ioctl)
+        if error == -errno.EAGAIN:
+            return None
+        _check(error, "the mirror is not mounted any more")
+        return ControlIoctl(
+            unique=ioctl.unique,
+            node=ioctl.node,
+            file_handle=ioctl.file_handle,
+            command=ioctl.command,
+            tid=ioctl.tid,
+            uid=ioctl.uid,
+            gid=ioctl.gid,
+            data=bytes(ffi.buffer(ioctl.data, ioctl.size)),
+        )
+
+    def answer(self, unique: int, errno_: int) -> None:
+        """Let the caller of the ioctl *unique* go on: with success (0) or that errno.
+
+        Whoever is not there any more cannot be answered, and needs no answer.
+        """
+        error = lib.cgfs_mirror_answer_ioctl(self._mirror, unique, errno_)
+        if error not in (-errno.ENOENT, -errno.ENODEV):
+            _check(error, "an ioctl cannot be answered")
+
+    def control_changed(self, node: int) -> None:
+        """Tell whoever polls or watches the control file *node* that its content has changed."""
+        lib.cgfs_mirror_control_changed(self._mirror, node)
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        raise OSError(-result, f"{what}: {os.strerror(-result)}")

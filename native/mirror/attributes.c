@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Attributes, extended ones included. Changes are made as the caller; the kernel has checked what it can before. */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/statfs.h>
+#include <sys/xattr.h>
+
+static void reply_attributes(const struct request *request, int fd)
+{
+	struct fuse_attr_out out = {.attr_valid = CACHE_SECONDS};
+	struct stat st;
+
+	if (fstat(fd, &st) < 0) {
+		reply_error(request, -errno);
+		return;
+	}
+	fill_attr(&st, &out.attr);
+	reply(request, &out, sizeof(out));
+}
+
+void handle_getattr(struct request *request)
+{
+	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
+
+	if (fd < 0)
+		reply_error(request, fd);
+	else
+		reply_attributes(request, fd);
+}
+
+static struct timespec time_to_set(uint32_t valid, uint32_t set, uint32_t now, uint64_t seconds, uint32_t nanoseconds)
+{
+	if (!(valid & set))
+		return (struct timespec){.tv_nsec = UTIME_OMIT};
+	if (valid & now)
+		return (struct timespec){.tv_nsec = UTIME_NOW};
+	return (struct timespec){.tv_sec = (time_t)seconds, .tv_nsec = nanoseconds};
+}
+
+/*
+ * The mode comes before the owner: a chown that clears the set-id bits comes as both, and whoever gives a file away
+ * may not change its mode any more.
+ */
+static int set_attributes(const struct fuse_setattr_in *in, int fd)
+{
+	char path[FD_PATH_SIZE];
+
+	fd_path(fd, path);
+	if (in->valid & FATTR_MODE && chmod(path, in->mode & 07777) < 0)
+		return -errno;
+	if (in->valid & (FATTR_UID | FATTR_GID) &&
+	    chown(path, in->valid & FATTR_UID ? in->uid : (uid_t)-1, in->valid & FATTR_GID ? in->gid : (gid_t)-1) < 0)
+		return -errno;
+	if (in->valid & (FATTR_ATIME | FATTR_MTIME)) {
+		struct timespec times[2] = {
+			time_to_set(in->valid, FATTR_ATIME, FATTR_ATIME_NOW, in->atime, in->atimensec),
+			time_to_set(in->valid, FATTR_MTIME, FATTR_MTIME_NOW, in->mtime, in->mtimensec),
+		};
+
+		if (utimensat(AT_FDCWD, path, times, 0) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* FATTR_SIZE needs nothing: cgroup2 lets a file be truncated to any size and changes nothing (fs/kernfs/inode.c). */
+static int set_attributes_as_caller(const struct request *request, int fd)
+{
+	const struct fuse_in_header *header = request->header;
+	struct identity identity AS_CALLER = {};
+	int error = identity_take(&identity, header->pid, header->uid, header->gid, 0);
+
+	return error ? error : set_attributes(request->body, fd);
+}
+
+void handle_setattr(struct request *request)
+{
+	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
+	int error;
+
+	if (fd < 0) {
+		reply_error(request, fd);
+		return;
+	}
+	loop_may_block(request);
+	error = set_attributes_as_caller(request, fd);
+	if (error)
+		reply_error(request, error);
+	else
+		reply_attributes(request, fd);
+}
+
+void handle_statfs(struct request *request)
+{
+	struct fuse_statfs_out out = {};
+	struct statfs st;
+
+	if (fstatfs(request->mirror->source_fd, &st) < 0) {
+		reply_error(request, -errno);
+		return;
+	}
+	out.st = (struct fuse_kstatfs){
+		.blocks = st.f_blocks,
+		.bfree = st.f_bfree,
+		.bavail = st.f_bavail,
+		.files = st.f_files,
+		.ffree = st.f_ffree,
+		.bsize = (uint32_t)st.f_bsize,
+		.namelen = (uint32_t)st.f_namelen,
+		.frsize = (uint32_t)st.f_frsize,
+	};
+	reply(request, &out, sizeof(out));
+}
+
+/* --- extended attributes: by path, since a descriptor opened with O_PATH will not do ------------------------------- */
+
+static void reply_xattr(const struct request *request, ssize_t size, const void *data, size_t room)
+{
+	struct fuse_getxattr_out out = {.size = (uint32_t)size};
+
+	if (size < 0)
+		reply_error(request, (int)size);
+	else if (room == 0)
+		reply(request, &out, sizeof(out));
+	else
+		reply(request, data, (size_t)size);
+}
+
+/* As root: the kernel has checked what the caller may read, by the same rules as on cgroup2 (fs/xattr.c). */
+void handle_getxattr(struct request *request)
+{
+	const struct fuse_getxattr_in *in = request->body;
+	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
+	size_t room = in->size < MAX_IO ? in->size : MAX_IO;
+	char *data = reply_buffer(request);
+	char path[FD_PATH_SIZE];
+	const char *name;
+	ssize_t size;
+	int error = fd < 0 ? fd : request_text(request, sizeof(*in), &name);
+
+	if (error) {
+		reply_error(request, error);
+		return;
+	}
+	fd_path(fd, path);
+	size = getxattr(path, name, data, room);
+	reply_xattr(request, size < 0 ? -errno : size, data, room);
+}
+
+static ssize_t list_as_caller(const struct request *request, int fd, char *data, size_t room)
+{
+	const struct fuse_in_header *header = request->header;
+	struct identity identity AS_CALLER = {};
+	int error = identity_take(&identity, header->pid, header->uid, header->gid, 0);
+	char path[FD_PATH_SIZE];
+	ssize_t size;
+
+	if (error)
+		return error;
+	fd_path(fd, path);
+	size = listxattr(path, data, room);
+	return size < 0 ? -errno : size;
+}
+
+/* As the caller: cgroup2 itself leaves out the trusted ones for those without CAP_SYS_ADMIN. */
+void handle_listxattr(struct request *request)
+{
+	const struct fuse_getxattr_in *in = request->body;
+	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
+	size_t room = in->size < MAX_IO ? in->size : MAX_IO;
+	char *data = reply_buffer(request);
+
+	reply_xattr(request, fd < 0 ? fd : list_as_caller(request, fd, data, room), data, room);
+}
+
+static int set_xattr_as_caller(const struct request *request, int fd, const char *name, const void *value, size_t size,
+			       int flags)
+{
+	const struct fuse_in_header *header = request->header;
+	struct identity identity AS_CALLER = {};
+	int error = identity_take(&identity, header->pid, header->uid, header->gid, 0);
+	char path[FD_PATH_SIZE];
+
+	if (error)
+		return error;
+	fd_path(fd, path);
+	if (!value)
+		return removexattr(path, name) < 0 ? -errno : 0;
+	return setxattr(path, name, value, size, flags) < 0 ? -errno : 0;
+}
+
+void handle_setxattr(struct request *request)
+{
+	const struct mirror_setxattr_in *in = request->body;
+	CLEANUP_FD int fd = -1;
+	const char *name = (const char *)(in + 1);
+	size_t rest = request->body_size - sizeof(*in);
+	size_t length = strnlen(name, rest);
+
+	/* The name, its NUL, and the value up to the end. */
+	if (length == 0 || length == rest || rest - length - 1 != in->size) {
+		reply_error(request, -EINVAL);
+		return;
+	}
+	fd = node_open_path(request->mirror, request->header->nodeid);
+	if (fd < 0) {
+		reply_error(request, fd);
+		return;
+	}
+	loop_may_block(request);
+	reply_error(request, set_xattr_as_caller(request, fd, name, name + length + 1, in->size, (int)in->flags));
+}
+
+void handle_removexattr(struct request *request)
+{
+	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
+	const char *name;
+	int error = fd < 0 ? fd : request_text(request, 0, &name);
+
+	if (!error) {
+		loop_may_block(request);
+		error = set_xattr_as_caller(request, fd, name, NULL, 0, 0);
+	}
+	reply_error(request, error);
+}
+
+/* --- of control files: none, and none can be set ---------------------------------------------------------------------- */
+
+void handle_control_getxattr(struct request *request)
+{
+	reply_error(request, -ENODATA);
+}
+
+void handle_control_listxattr(struct request *request)
+{
+	const struct fuse_getxattr_in *in = request->body;
+
+	reply_xattr(request, 0, "", in->size);
+}
+
+void handle_control_setxattr(struct request *request)
+{
+	reply_error(request, -EOPNOTSUPP);
+}
+
+void handle_control_removexattr(struct request *request)
+{
+	reply_error(request, -ENODATA);
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Names and directories: lookup, mkdir, rmdir, and listings with the control files at their end. */
+#include "internal.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+void handle_lookup(struct request *request)
+{
+	const struct cgfs_mirror *mirror = request->mirror;
+	struct fuse_entry_out entry;
+	CLEANUP_FD int dir = -1;
+	const char *name;
+	struct stat st;
+	int error = request_name(request, 0, &name);
+
+	if (error) {
+		reply_error(request, error);
+		return;
+	}
+	/* Ours even if cgroup2 had a file of that name. */
+	if (control_index(mirror, name, strlen(name)) >= 0) {
+		handle_relayed(request);
+		return;
+	}
+	dir = node_open_path(mirror, request->header->nodeid);
+	if (dir < 0) {
+		reply_error(request, dir);
+		return;
+	}
+	/* ENOENT as an error, not as node 0: a name that is not there is not cached. */
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		reply_error(request, -errno);
+		return;
+	}
+	fill_entry(mirror, name, &st, &entry);
+	reply(request, &entry, sizeof(entry));
+}
+
+/* Make the directory as the caller: its files belong to whoever makes it. Returns a descriptor or -errno. */
+static int make_directory(const struct request *request, const char *name, mode_t mode)
+{
+	struct identity identity AS_CALLER = {};
+	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
+	int error;
+
+	if (parent < 0)
+		return parent;
+	error = identity_take(&identity, request->header->pid, request->header->uid, request->header->gid, 0);
+	if (error)
+		return error;
+	if (mkdirat(parent, name, mode) < 0)
+		return -errno;
+	error = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return error < 0 ? -errno : error;
+}
+
+void handle_mkdir(struct request *request)
+{
+	const struct fuse_mkdir_in *in = request->body;
+	struct fuse_entry_out entry;
+	CLEANUP_FD int dir = -1;
+	const char *name;
+	struct stat st;
+	int error = request_name(request, sizeof(*in), &name);
+
+	if (!error && control_index(request->mirror, name, strlen(name)) >= 0)
+		error = -EEXIST;
+	if (error) {
+		reply_error(request, error);
+		return;
+	}
+	loop_may_block(request);
+	dir = make_directory(request, name, in->mode);
+	if (dir < 0 || fstat(dir, &st) < 0) {
+		reply_error(request, dir < 0 ? dir : -errno);
+		return;
+	}
+	fill_entry(request->mirror, name, &st, &entry);
+	reply(request, &entry, sizeof(entry));
+}
+
+static int remove_directory(const struct request *request, const char *name)
+{
+	struct identity identity AS_CALLER = {};
+	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
+	int error;
+
+	if (parent < 0)
+		return parent;
+	error = identity_take(&identity, request->header->pid, request->header->uid, request->header->gid, 0);
+	if (error)
+		return error;
+	return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+void handle_rmdir(struct request *request)
+{
+	const char *name;
+	int error = request_name(request, 0, &name);
+
+	if (!error && control_index(request->mirror, name, strlen(name)) >= 0)
+		error = -ENOTDIR;
+	if (!error) {
+		loop_may_block(request);
+		error = remove_directory(request, name);
+	}
+	reply_error(request, error);
+}
+
+/* What cgroup2 answers to the making and unmaking of files (fs/namei.c, fs/kernfs/dir.c: kernfs_iop_rename). */
+void handle_refused_creation(struct request *request)
+{
+	const struct fuse_mknod_in *mknod = request->body;
+	int error = -EPERM;
+
+	switch (request->header->opcode) {
+	case FUSE_CREATE:
+		error = -EACCES;
+		break;
+	case FUSE_MKNOD:
+		if (S_ISREG(mknod->mode))
+			error = -EACCES;
+		break;
+	case FUSE_RENAME2:
+		error = -EINVAL;
+		break;
+	}
+	reply_error(request, error);
+}
+
+/* --- listings ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * The offset of an entry is cgroup2's own: the hash of the name that follows, INT_MAX at the end (fs/kernfs/dir.c). The
+ * control files come behind, the k-th at INT_MAX + k. Nothing is kept between two requests of one listing.
+ */
+#define END_OF_NATIVE ((uint64_t)INT_MAX)
+
+struct listing {
+	const struct cgfs_mirror *mirror;
+	bool plus;
+	int dir;
+	char *buffer;
+	size_t used, size;
+};
+
+/* Append an entry. Returns false if it does not fit. */
+static bool listing_add(struct listing *listing, const char *name, uint64_t ino, uint8_t type, uint64_t next,
+			const struct stat *st)
+{
+	size_t length = strlen(name);
+	size_t head = listing->plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET;
+	size_t size = FUSE_DIRENT_ALIGN(head + length);
+	char *at = listing->buffer + listing->used;
+	struct fuse_dirent *entry = (struct fuse_dirent *)at;
+
+	if (size > listing->size - listing->used)
+		return false;
+	memset(at, 0, size);
+	if (listing->plus) {
+		struct fuse_direntplus *plus = (struct fuse_direntplus *)at;
+
+		/* Node 0: no attributes come with it, the kernel looks it up when asked for them. */
+		if (st)
+			fill_entry(listing->mirror, name, st, &plus->entry_out);
+		entry = &plus->dirent;
+	}
+	entry->ino = ino;
+	entry->off = next;
+	entry->namelen = (uint32_t)length;
+	entry->type = type;
+	memcpy(entry->name, name, length);
+	listing->used += size;
+	return true;
+}
+
+static bool is_dots(const char *name)
+{
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+static bool listing_add_native(struct listing *listing, const struct dirent64 *native)
+{
+	struct stat st;
+	bool known = false;
+
+	/* The control file of that name is ours. */
+	if (control_index(listing->mirror, native->d_name, strlen(native->d_name)) >= 0)
+		return true;
+	if (listing->plus && !is_dots(native->d_name))
+		known = fstatat(listing->dir, native->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	return listing_add(listing, native->d_name, native->d_ino, native->d_type, (uint64_t)native->d_off,
+			   known ? &st : NULL);
+}
+
+/*
+ * Append the native entries from an offset on. Two names may have one hash, and a listing cannot be resumed between
+ * or before them: it is cut where the offset, the hash of the next name, is that name's alone. Returns 1 if the end
+ * was reached, 0 if there is more, or -errno.
+ */
+static int listing_fill(struct listing *listing, uint64_t offset)
+{
+	char entries[16384] __attribute__((aligned(8)));
+	uint64_t previous = offset;	/* the offset at which the entry before the one at hand says it follows */
+	size_t cut = 0;			/* the listing may end here */
+	size_t candidate = 0;		/* and here, if the next entry's offset differs */
+	bool full = false;
+	ssize_t size;
+
+	if (lseek(listing->dir, (off_t)offset, SEEK_SET) < 0)
+		return -errno;
+	while (!full) {
+		size = getdents64(listing->dir, entries, sizeof(entries));
+		if (size < 0)
+			return -errno;
+		if (size == 0)
+			return 1;
+		for (ssize_t at = 0; at < size && !full;) {
+			const struct dirent64 *native = (const struct dirent64 *)(entries + at);
+			uint64_t next = (uint64_t)native->d_off;
+
+			if (candidate && next != previous)
+				cut = candidate;
+			full = !listing_add_native(listing, native);
+			candidate = next != previous ? listing->used : 0;
+			previous = next;
+			at += native->d_reclen;
+		}
+	}
+	if (cut)
+		listing->used = cut;
+	return listing->used ? 0 : -EINVAL;	/* not even one entry fits: as getdents(2) */
+}
+
+static int listing_make(struct listing *listing, uint64_t node, uint64_t offset)
+{
+	const struct cgfs_mirror *mirror = listing->mirror;
+	uint64_t control = NODE_CONTROL | (node & NODE_ID_MASK);
+
+	if (offset < END_OF_NATIVE) {
+		CLEANUP_FD int dir = node_open(mirror, node, O_RDONLY | O_DIRECTORY);
+		int ended;
+
+		if (dir < 0)
+			return dir;
+		listing->dir = dir;
+		ended = listing_fill(listing, offset);
+		if (ended <= 0)
+			return ended;
+		offset = END_OF_NATIVE;
+	}
+	for (size_t i = offset - END_OF_NATIVE; i < mirror->n_control_names; i++) {
+		if (!listing_add(listing, mirror->control_names[i], control | (uint64_t)i << 56, DT_REG,
+				 END_OF_NATIVE + i + 1, NULL))
+			break;
+	}
+	return 0;
+}
+
+static void handle_listing(struct request *request, bool plus)
+{
+	const struct fuse_read_in *in = request->body;
+	struct listing listing = {
+		.mirror = request->mirror,
+		.plus = plus,
+		.buffer = reply_buffer(request),
+		.size = in->size < MAX_IO ? in->size : MAX_IO,
+	};
+	int error = listing_make(&listing, request->header->nodeid, in->offset);
+
+	/* A directory that is gone is natively one that has no entries to give. */
+	if (error)
+		reply_error(request, error == -ESTALE ? -ENOENT : error);
+	else
+		reply(request, listing.buffer, listing.used);
+}
+
+void handle_readdir(struct request *request)
+{
+	handle_listing(request, false);
+}
+
+void handle_readdirplus(struct request *request)
+{
+	handle_listing(request, true);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The life of one mount: SOURCE is opened, the mirror mounted, INIT negotiated; then the threads run until the
+ * connection ends. Sources: mount(2); fuse_fill_super and process_init_reply in fs/fuse/inode.c.
+ */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+
+#define OLDEST_MINOR 31		/* Linux 5.4: FUSE_NO_OPENDIR_SUPPORT, FUSE_MAX_PAGES and what they rest on */
+#define MAX_CONTROL_FILES 127
+
+static const uint64_t WANTED = FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS |
+			       FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_NO_OPENDIR_SUPPORT;
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+static int copy_control_names(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
+{
+	if (options->n_control_names > MAX_CONTROL_FILES)
+		return -EINVAL;
+	mirror->control_names = calloc(options->n_control_names + 1, sizeof(*mirror->control_names));
+	if (!mirror->control_names)
+		return -ENOMEM;
+	for (size_t i = 0; i < options->n_control_names; i++) {
+		char *name = strdup(options->control_names[i]);
+
+		if (!name)
+			return -ENOMEM;
+		mirror->control_names[mirror->n_control_names++] = name;
+	}
+	return 0;
+}
+
+static int open_source(struct cgfs_mirror *mirror, const char *source)
+{
+	struct statfs st;
+
+	mirror->source_fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mirror->source_fd < 0 || fstatfs(mirror->source_fd, &st) < 0)
+		return -errno;
+	if (st.f_type != CGROUP2_SUPER_MAGIC)
+		return -EINVAL;
+	mirror->mount_fd = mirror->source_fd;
+	return kernfs_id_at(mirror->source_fd, "", AT_EMPTY_PATH, &mirror->source_id);
+}
+
+static int mount_mirror(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
+{
+	char data[160];
+	struct stat st;
+
+	mirror->mountpoint = realpath(options->mountpoint, NULL);
+	if (!mirror->mountpoint || fstat(mirror->source_fd, &st) < 0)
+		return -errno;
+	mirror->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (mirror->fuse_fd < 0)
+		return -errno;
+	snprintf(data, sizeof(data), "fd=%d,rootmode=%o,user_id=0,group_id=0,default_permissions%s", mirror->fuse_fd,
+		 st.st_mode, options->allow_other ? ",allow_other" : "");
+	if (mount(options->fsname, mirror->mountpoint, "fuse.cgfs",
+		  MS_NOSUID | MS_NODEV | MS_NOEXEC | options->mount_flags, data) < 0)
+		return -errno;
+	mirror->mounted = true;
+	return 0;
+}
+
+/* Answer the kernel's INIT, the first request of every mount. */
+static int negotiate(struct cgfs_mirror *mirror, bool passthrough)
+{
+	struct {
+		struct fuse_in_header header;
+		struct fuse_init_in body;
+		char space[FUSE_MIN_READ_BUFFER];
+	} in = {};
+	struct {
+		struct fuse_out_header header;
+		struct mirror_init_out body;
+	} out = {};
+	struct iovec part = {.iov_base = &out, .iov_len = sizeof(out)};
+	uint64_t offered, flags;
+	ssize_t size = read(mirror->fuse_fd, &in, sizeof(in));
+
+	if (size < 0)
+		return -errno;
+	if (size < (ssize_t)(sizeof(in.header) + offsetof(struct fuse_init_in, flags2)) ||
+	    in.header.opcode != FUSE_INIT || in.body.major != FUSE_KERNEL_VERSION || in.body.minor < OLDEST_MINOR)
+		return -EPROTONOSUPPORT;
+	offered = in.body.flags;
+	if (offered & FUSE_INIT_EXT)
+		offered |= (uint64_t)in.body.flags2 << 32;
+	flags = offered & WANTED;
+	mirror->passthrough = passthrough && offered & FUSE_PASSTHROUGH;
+	if (mirror->passthrough)
+		flags |= FUSE_INIT_EXT | FUSE_PASSTHROUGH;
+	out.header = (struct fuse_out_header){.len = sizeof(out), .unique = in.header.unique};
+	out.body = (struct mirror_init_out){
+		.major = FUSE_KERNEL_VERSION,
+		.minor = in.body.minor < MIRROR_FUSE_MINOR ? in.body.minor : MIRROR_FUSE_MINOR,
+		.max_readahead = in.body.max_readahead,
+		.flags = (uint32_t)flags,
+		.flags2 = (uint32_t)(flags >> 32),
+		.max_write = MAX_IO,
+		.max_pages = MAX_IO / 4096,
+		.time_gran = 1,
+		.max_stack_depth = mirror->passthrough,
+	};
+	return send_message(mirror, &part, 1);
+}
+
+static int create_parts(struct cgfs_mirror *mirror)
+{
+	int error = backings_create(mirror);
+
+	if (!error)
+		error = file_table_create(mirror);
+	if (!error)
+		error = control_queue_create(mirror);
+	if (!error)
+		error = poller_create(mirror);
+	if (!error)
+		error = relay_create(mirror);
+	return error;
+}
+
+int cgfs_mirror_open(const struct cgfs_mirror_options *options, struct cgfs_mirror **opened)
+{
+	struct cgfs_mirror *mirror = calloc(1, sizeof(*mirror));
+	int error;
+
+	if (!mirror)
+		return -ENOMEM;
+	mirror->fuse_fd = mirror->source_fd = mirror->mount_fd = -1;
+	error = copy_control_names(mirror, options);
+	if (!error)
+		error = open_source(mirror, options->source);
+	if (!error)
+		error = create_parts(mirror);
+	if (!error)
+		error = mount_mirror(mirror, options);
+	if (!error)
+		error = negotiate(mirror, options->passthrough);
+	if (error) {
+		cgfs_mirror_close(mirror);
+		return error;
+	}
+	*opened = mirror;
+	return 0;
+}
+
+int cgfs_mirror_start(struct cgfs_mirror *mirror)
+{
+	int error = relay_start(mirror);
+
+	if (!error)
+		error = watch_start(mirror);
+	if (!error)
+		error = replay_start(mirror);
+	if (!error)
+		error = loop_start(mirror);
+	return error;
+}
+
+/* --- closing ------------------------------------------------------------------------------------------------------- */
+
+static void destroy_parts(struct cgfs_mirror *mirror)
+{
+	relay_destroy(mirror);
+	if (mirror->poller)
+		poller_destroy(mirror);
+	control_queue_destroy(mirror);
+	if (mirror->files)
+		file_table_destroy(mirror);
+	if (mirror->backings)
+		backings_destroy(mirror);
+}
+
+void cgfs_mirror_close(struct cgfs_mirror *mirror)
+{
+	if (mirror->loop) {
+		loop_wait_for_end(mirror);
+		/* A worker may wait for the relay to take a request. */
+		relay_shut_down(mirror);
+		loop_stop(mirror);
+	} else if (mirror->mounted) {
+		/* It never answered, and never will. */
+		umount2(mirror->mountpoint, MNT_DETACH);
+	}
+	if (mirror->replay)
+		replay_stop(mirror);
+	if (mirror->watch)
+		watch_stop(mirror);
+	destroy_parts(mirror);
+	close_fd(&mirror->fuse_fd);
+	close_fd(&mirror->source_fd);
+	for (size_t i = 0; i < mirror->n_control_names; i++)
+		free((char *)(uintptr_t)mirror->control_names[i]);
+	free(mirror->control_names);
+	free(mirror->mountpoint);
+	free(mirror);
+}
+
+int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror)
+{
+	return mirror->mount_fd;
+}
+
+uint64_t cgfs_mirror_source_id(const struct cgfs_mirror *mirror)
+{
+	return mirror->source_id;
+}
