@@ -114,7 +114,7 @@ void handle_statfs(struct request *request)
 	reply(request, &out, sizeof(out));
 }
 
-/* --- extended attributes: by path, since a descriptor opened with O_PATH will not do ------------------------------- */
+/* --- extended attributes: by path, since a descriptor opened with O_PATH will not do ----------------------------- */
 
 static void reply_xattr(const struct request *request, ssize_t size, const void *data, size_t room)
 {
@@ -226,7 +226,7 @@ void handle_removexattr(struct request *request)
 	reply_error(request, error);
 }
 
-/* --- of control files: none, and none can be set ---------------------------------------------------------------------- */
+/* --- of control files: none, and none can be set ----------------------------------------------------------------- */
 
 void handle_control_getxattr(struct request *request)
 {

@@ -122,7 +122,7 @@ static struct open_file *named_file(const struct request *request, uint64_t file
 static int read_whole(int fd, char **text, size_t *size)
 {
 	size_t capacity = 1 << 16;
-	ssize_t n;
+	ssize_t n = 0;
 
 	*size = 0;
 	*text = malloc(capacity);

@@ -20,7 +20,7 @@
 static const uint64_t WANTED = FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS |
 			       FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_NO_OPENDIR_SUPPORT;
 
-/* --- opening ------------------------------------------------------------------------------------------------------ */
+/* --- opening ----------------------------------------------------------------------------------------------------- */
 
 static int copy_control_names(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
 {
@@ -168,7 +168,7 @@ int cgfs_mirror_start(struct cgfs_mirror *mirror)
 	return error;
 }
 
-/* --- closing ------------------------------------------------------------------------------------------------------- */
+/* --- closing ----------------------------------------------------------------------------------------------------- */
 
 static void destroy_parts(struct cgfs_mirror *mirror)
 {
