@@ -52,6 +52,10 @@ def remove_cgroup(path: Path) -> None:
 
 def kill_processes(path: Path) -> None:
     """Kill every process in and below *path* and wait until the kernel says that none is left."""
+    for directory, _, _ in os.walk(path):
+        assert 1 not in processes_or_threads(Path(directory)), (
+            f"the machine's first process is in {directory}"
+        )
     (path / "cgroup.kill").write_text("1")
     until(lambda: not is_populated(path), f"the killed processes of {path} are gone")
 
@@ -86,8 +90,18 @@ def processes(path: Path) -> list[int]:
     return [int(line) for line in (path / "cgroup.procs").read_text().split()]
 
 
+def processes_or_threads(path: Path) -> list[int]:
+    """Who is in *path*, also where it is threaded and cgroup.procs cannot be read."""
+    try:
+        return processes(path)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return [int(line) for line in (path / "cgroup.threads").read_text().split()]
+
+
 def cgroup_of(pid: int | None = None) -> str:
-    """The cgroup2 path of *pid* (None: the caller) as /proc says it, below the caller's cgroup namespace root."""
+    """The cgroup2 path of *pid* (None: the caller) as /proc says it, in the caller's cgroup namespace."""
     who = "self" if pid is None else str(pid)
     for line in Path(f"/proc/{who}/cgroup").read_text().splitlines():
         if line.startswith("0::"):

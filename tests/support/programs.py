@@ -38,6 +38,7 @@ ALLOW_MULTI = 2
 REPLACE = 4
 QUERY_EFFECTIVE = 1
 
+_LOG_ERRORS_ONLY = 4  # BPF_LOG_STATS: not each instruction, which for a long program is more than a log holds
 _MAP_CREATE, _PROG_LOAD, _OBJ_PIN = 0, 5, 6
 _PROG_ATTACH, _PROG_DETACH, _OBJ_GET_INFO_BY_FD, _PROG_QUERY, _LINK_CREATE = 8, 9, 15, 16, 28
 
@@ -81,7 +82,7 @@ def load_instructions(prog_type: int, instructions: bytes, hook: Hook, name: str
         len(instructions) // 8,
         ctypes.addressof(code),
         ctypes.addressof(licence),
-        1,
+        _LOG_ERRORS_ONLY,
         len(log),
         ctypes.addressof(log),
         0,
