@@ -1,0 +1,127 @@
+"""Programs kept as ELF objects, by content, in a root-owned directory; they survive a reboot.
+
+An object lies at DIRECTORY/SHA256.o, and what it holds at DIRECTORY/SHA256.json, which is written last: an object
+without it is a leftover of a power cut, and no entry. The permission bits and owner of the object file say who may use
+its programs. The hash is checked at every load.
+"""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgfs import durable
+from cgfs.bpf import ObjectProgram, Program, ProgType, load_object_bytes, programs_of_object
+from cgfs.control import CONTROL_FILES
+from cgfs.store.entry import Entry, Origin
+
+DIRECTORY = Path("/var/lib/cgfs/programs")
+LARGEST_OBJECT = 16 << 20
+_TYPES = {file.prog_type for file in CONTROL_FILES}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProgram:
+    """One program of an object: its ELF section, name and type, and the tag that the kernel gave it."""
+
+    section: str
+    name: str
+    prog_type: ProgType
+    tag: str
+
+
+class ObjectStore:
+    """The objects in *directory*, which is made (root's, 0755) when the first is added."""
+
+    def __init__(self, directory: Path = DIRECTORY) -> None:
+        self.directory = directory
+
+    def add(self, content: bytes, *, uid: int = 0, gid: int = 0, mode: int = 0o600) -> str:
+        """Keep the object *content*, and return its SHA-256. An object that is there already keeps its permissions.
+
+        Raises OSError: EINVAL if it is no object with programs for cgroups' filters, EFBIG if it is larger than
+        LARGEST_OBJECT, or the kernel's word if a program does not load.
+        """
+        if len(content) > LARGEST_OBJECT:
+            raise OSError(errno.EFBIG, f"the object has {len(content)} bytes; {LARGEST_OBJECT} is the most")
+        digest = hashlib.sha256(content).hexdigest()
+        programs = [self._describe(content, each) for each in programs_of_object(content) if each.prog_type in _TYPES]
+        if not programs:
+            kinds = " or ".join(sorted(kind.name.lower() for kind in _TYPES))
+            raise OSError(errno.EINVAL, f"the object has no program of type {kinds}: its section's name says the type")
+        self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if self._index(digest).exists():
+            return digest
+        durable.write_file(self._object(digest), content, mode=mode)
+        os.chown(self._object(digest), uid, gid)
+        document = {
+            "version": 1,
+            "programs": [
+                {"section": each.section, "name": each.name, "type": each.prog_type.name, "tag": each.tag}
+                for each in programs
+            ],
+        }
+        durable.write_file(self._index(digest), json.dumps(document, indent=2).encode() + b"\n", mode=0o644)
+        return digest
+
+    def remove(self, digest: str) -> None:
+        """Forget the object with this SHA-256. Raises OSError ENOENT if it is not there."""
+        durable.remove_file(self._index(digest))
+        durable.remove_file(self._object(digest))
+
+    def content(self, digest: str) -> bytes:
+        """The object's bytes. Raises OSError: ENOENT, or EBADMSG if they are no longer what was added."""
+        content = self._object(digest).read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise OSError(
+                errno.EBADMSG,
+                f"{self._object(digest)} is damaged: its SHA-256 is not its name; remove and add it again",
+            )
+        return content
+
+    def digests(self) -> list[str]:
+        """The SHA-256 of each object, in order."""
+        return sorted(path.stem for path in self.directory.glob("*.json"))
+
+    def entries(self) -> Iterator[Entry]:
+        """All programs of all objects."""
+        for digest in self.digests():
+            try:
+                document = json.loads(self._index(digest).read_bytes())
+                status = self._object(digest).stat()
+            except FileNotFoundError:
+                continue
+            for program in document["programs"]:
+                key = f"{digest}:{program['section']}"
+                yield Entry(
+                    origin=Origin.OBJECT,
+                    key=key,
+                    content=key,
+                    path=self._object(digest),
+                    tag=program["tag"],
+                    prog_type=ProgType[program["type"]],
+                    name=program["name"],
+                    uid=status.st_uid,
+                    gid=status.st_gid,
+                    mode=status.st_mode & 0o7777,
+                )
+
+    def load(self, entry: Entry) -> Program:
+        """Load the program of *entry*, which the caller owns then. Raises OSError as `content` and the kernel do."""
+        digest, _, section = entry.key.partition(":")
+        return load_object_bytes(self.content(digest), section)
+
+    def _object(self, digest: str) -> Path:
+        return self.directory / f"{digest}.o"
+
+    def _index(self, digest: str) -> Path:
+        return self.directory / f"{digest}.json"
+
+    @staticmethod
+    def _describe(content: bytes, program: ObjectProgram) -> StoredProgram:
+        with load_object_bytes(content, program.section) as loaded:
+            info = loaded.info()
+        return StoredProgram(program.section, program.name, info.type, info.tag)

@@ -1,0 +1,80 @@
+"""Programs that came through the ioctl, kept as pins in bpffs in the attacher's name until the reboot.
+
+A pin is DIRECTORY/UID-ID: the attacher's uid and the program's id, owned by that uid, mode 0600. It keeps the program
+with its live maps. A quota bounds how many one user keeps: the oldest goes first, since a program that is attached
+stays attached without its pin.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from cgfs.bpf import Program
+from cgfs.store.entry import Entry, Origin
+
+QUOTA = 64
+PIN_NAME = re.compile(r"(?P<uid>\d+)-(?P<id>\d+)")
+
+
+class PinStore:
+    """The pins in *directory*, a root-owned directory in a bpffs."""
+
+    def __init__(self, directory: Path, quota: int = QUOTA) -> None:
+        self.directory = directory
+        self.quota = quota
+
+    def keep(self, program: Program, uid: int, gid: int) -> None:
+        """Pin *program* (borrowed) for *uid*; a program that is kept already stays as it is."""
+        self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path = self.directory / f"{uid}-{program.info().id}"
+        if path.exists():
+            return
+        self._make_room(uid)
+        program.pin(path)
+        os.chmod(path, 0o600)
+        os.chown(path, uid, gid)
+
+    def remove(self, key: str) -> None:
+        """Remove the pin named *key*. Raises OSError ENOENT if it is not there."""
+        if not PIN_NAME.fullmatch(key):
+            raise FileNotFoundError(f"no pin is named {key}; `cgfs program list` shows the names")
+        (self.directory / key).unlink()
+
+    def entries(self) -> Iterator[Entry]:
+        """All pins. What others put into the directory is no entry."""
+        for path in self._pins():
+            try:
+                status = path.stat()
+                with Program.pinned(path) as program:
+                    info = program.info()
+            except OSError:
+                continue
+            yield Entry(
+                origin=Origin.PIN,
+                key=path.name,
+                content=str(info.id),
+                path=path,
+                tag=info.tag,
+                prog_type=info.type,
+                name=info.name,
+                uid=status.st_uid,
+                gid=status.st_gid,
+                mode=status.st_mode & 0o7777,
+            )
+
+    def load(self, entry: Entry) -> Program:
+        """Open the pinned program, which the caller owns then."""
+        return Program.pinned(self.directory / entry.key)
+
+    def _pins(self) -> list[Path]:
+        try:
+            return sorted(path for path in self.directory.iterdir() if PIN_NAME.fullmatch(path.name))
+        except FileNotFoundError:
+            return []
+
+    def _make_room(self, uid: int) -> None:
+        own = [path for path in self._pins() if path.name.startswith(f"{uid}-")]
+        by_age = sorted(own, key=lambda path: path.stat().st_ctime_ns)
+        for path in by_age[: max(0, len(own) - self.quota + 1)]:
+            path.unlink()
