@@ -1,0 +1,63 @@
+"""Writes down the control files of a subtree of a mirror. Changes nothing."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cgfs.checkpoint.document import Document, FileState
+from cgfs.control import CONTROL_FILES, SetProgram, parse
+from cgfs.store.objects import ObjectStore
+
+
+def subtree(top: Path) -> Iterator[Path]:
+    """*top* and the cgroups below it, parents first; one that vanishes meanwhile is left out."""
+    for directory, children, _ in os.walk(top):
+        children.sort()
+        yield Path(directory)
+
+
+def file_state(path: Path) -> FileState:
+    """The control file at *path*, as it is now. Raises OSError."""
+    with open(path, "rb", buffering=0) as file:
+        content = file.readall() or b""
+        status = os.fstat(file.fileno())
+    return FileState(content.decode("ascii"), status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+
+
+def save(top: Path, cgroups: Iterable[Path], programs: ObjectStore | None = None) -> Document:
+    """The document of *cgroups*, all of them below *top*, with the objects of *programs* that they name.
+
+    Raises OSError: what reading the files gives, but for a cgroup that is gone.
+    """
+    found = {}
+    for cgroup in cgroups:
+        try:
+            states = {file.name: file_state(cgroup / file.name) for file in CONTROL_FILES}
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV) and cgroup != top:
+                continue
+            raise
+        found[str(cgroup.relative_to(top))] = states
+    document = Document(found)
+    if programs is not None:
+        document.programs.update(_objects(document, programs))
+    return document
+
+
+def tags(document: Document) -> set[str]:
+    """The tags of all `bpf:` lines in *document*."""
+    lines = (line for files in document.cgroups.values() for state in files.values() for line in lines_of(state))
+    commands = (parse(line.encode("ascii")) for line in lines)
+    return {command.tag for command in commands if isinstance(command, SetProgram)}
+
+
+def lines_of(state: FileState) -> list[str]:
+    return state.content.splitlines()
+
+
+def _objects(document: Document, programs: ObjectStore) -> dict[str, bytes]:
+    wanted = tags(document)
+    digests = {entry.key.partition(":")[0] for entry in programs.entries() if entry.tag in wanted}
+    return {digest: programs.content(digest) for digest in sorted(digests)}
