@@ -1,0 +1,43 @@
+"""bpf(2) for Python, as far as cgroups' filters need it; typed, with one owner for each descriptor.
+
+kernel.py      the kernel's types and flags
+program.py     programs: load, find, describe, pin, run
+map.py         maps: create, find, read, write, freeze, pin
+attachment.py  what is attached to a cgroup, attach, replace, detach; links
+object.py      ELF objects, with libbpf
+
+Knows nothing of control files. OSError is its only error. cffi data never leaves it.
+"""
+
+from cgfs.bpf.attachment import Attached, Link, Query, attach, detach, detach_link, links, query
+from cgfs.bpf.kernel import AttachFlags, AttachType, MapFlags, MapType, ProgType
+from cgfs.bpf.map import Map, MapInfo
+from cgfs.bpf.object import ObjectProgram, load_object, load_object_bytes, programs_of_object
+from cgfs.bpf.program import Program, ProgramInfo, VerifierError, program_info, test_run
+
+__all__ = [
+    "AttachFlags",
+    "AttachType",
+    "Attached",
+    "Link",
+    "Map",
+    "MapFlags",
+    "MapInfo",
+    "MapType",
+    "ObjectProgram",
+    "ProgType",
+    "Program",
+    "ProgramInfo",
+    "Query",
+    "VerifierError",
+    "attach",
+    "detach",
+    "detach_link",
+    "links",
+    "load_object",
+    "load_object_bytes",
+    "program_info",
+    "programs_of_object",
+    "query",
+    "test_run",
+]

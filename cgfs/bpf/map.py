@@ -1,0 +1,132 @@
+"""BPF maps as objects of the kernel: create, find, describe, read, write, freeze and pin them.
+
+Source: bpf(2), include/uapi/linux/bpf.h.
+"""
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cgfs._native import ffi, lib
+from cgfs.bpf.kernel import MapType, check, check_kind
+from cgfs.descriptor import Descriptor
+
+_PLAIN = frozenset({MapType.HASH, MapType.ARRAY, MapType.PROG_ARRAY})
+"""The types whose elements the kernel copies by the sizes of the map's info; of per-CPU maps it would copy
+more.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MapInfo:
+    id: int
+    type: MapType
+    name: str
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    frozen: bool
+
+
+class Map(Descriptor):
+    """A map, held by a descriptor."""
+
+    __slots__ = ()
+
+    @classmethod
+    def create(
+        cls,
+        map_type: MapType,
+        key_size: int,
+        value_size: int,
+        max_entries: int,
+        name: str,
+        *,
+        flags: int = 0,
+    ) -> Self:
+        """*flags* as MapFlags. Raises OSError: EINVAL or E2BIG for sizes that the kernel does not take."""
+        result = lib.cgfs_map_create(map_type, key_size, value_size, max_entries, flags, name.encode())
+        return cls(check(result, f"creating the BPF map {name}"))
+
+    @classmethod
+    def by_id(cls, map_id: int) -> Self:
+        """Open the map with that id. Raises OSError ENOENT if there is none."""
+        return cls(check(lib.cgfs_open_id(lib.CGFS_MAP, map_id), f"opening the BPF map with id {map_id}"))
+
+    @classmethod
+    def pinned(cls, path: Path) -> Self:
+        """Open the map pinned at *path*. Raises OSError: EINVAL if something else is pinned there."""
+        descriptor = cls(check(lib.cgfs_open_pinned(os.fsencode(path)), f"opening the BPF map pinned at {path}"))
+        try:
+            check_kind(descriptor.fd, lib.CGFS_MAP, f"what is pinned at {path} is no BPF map")
+        except OSError:
+            descriptor.close()
+            raise
+        return descriptor
+
+    def info(self) -> MapInfo:
+        info = ffi.new("struct cgfs_map_info *")
+        check(lib.cgfs_map_info(self.fd, info), "asking for a BPF map")
+        return MapInfo(
+            id=info.id,
+            type=MapType(info.type),
+            name=ffi.string(info.name).decode(errors="replace"),
+            key_size=info.key_size,
+            value_size=info.value_size,
+            max_entries=info.max_entries,
+            flags=info.flags,
+            frozen=self._is_frozen(),
+        )
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """The value of *key*, None if there is none. In a PROG_ARRAY that is the program's id."""
+        info = self._plain_info(key)
+        value = ffi.new("uint8_t[]", info.value_size)
+        result = lib.cgfs_map_lookup(self.fd, ffi.from_buffer(key), value)
+        if result == -errno.ENOENT:
+            return None
+        check(result, f"reading the BPF map {info.name}")
+        return bytes(value)
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set the value of *key*. Raises OSError: EPERM if the map is frozen, E2BIG if it is full."""
+        info = self._plain_info(key)
+        if len(value) != info.value_size:
+            raise OSError(
+                errno.EINVAL,
+                f"a value of the BPF map {info.name} has {info.value_size} bytes, not {len(value)}",
+            )
+        result = lib.cgfs_map_update(self.fd, ffi.from_buffer(key), ffi.from_buffer(value), 0)
+        check(result, f"writing to the BPF map {info.name}")
+
+    def delete(self, key: bytes) -> None:
+        """Remove *key*. Raises OSError: ENOENT if it is not there, EINVAL for an ARRAY, which keeps all its
+        keys.
+        """
+        info = self._plain_info(key)
+        check(lib.cgfs_map_delete(self.fd, ffi.from_buffer(key)), f"deleting from the BPF map {info.name}")
+
+    def freeze(self) -> None:
+        """From now on no process can change the map's content, for good."""
+        check(lib.cgfs_map_freeze(self.fd), "freezing a BPF map")
+
+    def pin(self, path: Path) -> None:
+        """Pin the map at *path*, mode 0600. Raises OSError: EEXIST, EPERM where no bpf file system is."""
+        check(lib.cgfs_pin(self.fd, os.fsencode(path)), f"pinning a BPF map at {path}")
+
+    def _plain_info(self, key: bytes) -> MapInfo:
+        info = self.info()
+        if info.type not in _PLAIN:
+            raise OSError(
+                errno.EINVAL, f"the BPF map {info.name} is of type {info.type.name}, which cgfs does not read"
+            )
+        if len(key) != info.key_size:
+            raise OSError(errno.EINVAL, f"a key of the BPF map {info.name} has {info.key_size} bytes, not {len(key)}")
+        return info
+
+    def _is_frozen(self) -> bool:
+        fdinfo = Path(f"/proc/self/fdinfo/{self.fd}").read_text(encoding="ascii", errors="replace")
+        return "\nfrozen:\t1\n" in fdinfo

@@ -1,0 +1,156 @@
+"""BPF programs as objects of the kernel: load, find, describe, pin and run them.
+
+Must not know what a program is attached to. Source: bpf(2), include/uapi/linux/bpf.h.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cgfs._native import ffi, lib
+from cgfs.bpf.kernel import AttachType, ProgType, check, check_kind
+from cgfs.bpf.map import Map
+from cgfs.descriptor import Descriptor
+
+_LOG_SIZE = 1 << 18
+_USUAL_NUMBER_OF_MAPS = 64
+
+
+class VerifierError(OSError):
+    """The kernel's verifier refused a program; `log` is what it said."""
+
+    def __init__(self, errno_: int, message: str, log: str) -> None:
+        super().__init__(errno_, message)
+        self.log = log
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """What the kernel says of a program. *loaded_at_ns* is on CLOCK_BOOTTIME, *uid* that of who loaded it."""
+
+    id: int
+    type: ProgType
+    name: str
+    tag: str
+    loaded_at_ns: int
+    uid: int
+    map_ids: tuple[int, ...]
+    gpl: bool
+
+
+class Program(Descriptor):
+    """A loaded program, held by a descriptor."""
+
+    __slots__ = ()
+
+    @classmethod
+    def by_id(cls, program_id: int) -> Self:
+        """Open the program with that id. Raises OSError ENOENT if there is none."""
+        return cls(check(lib.cgfs_open_id(lib.CGFS_PROG, program_id), f"opening the BPF program with id {program_id}"))
+
+    @classmethod
+    def pinned(cls, path: Path) -> Self:
+        """Open the program pinned at *path*. Raises OSError: EINVAL if something else is pinned there."""
+        descriptor = cls(check(lib.cgfs_open_pinned(os.fsencode(path)), f"opening the BPF program pinned at {path}"))
+        try:
+            check_kind(descriptor.fd, lib.CGFS_PROG, f"what is pinned at {path} is no BPF program")
+        except OSError:
+            descriptor.close()
+            raise
+        return descriptor
+
+    @classmethod
+    def load(
+        cls,
+        prog_type: ProgType,
+        insns: bytes,
+        *,
+        name: str,
+        license: str = "GPL",
+        expected_attach_type: AttachType | None = None,
+    ) -> Self:
+        """Load a program of those instructions.
+
+        Raises VerifierError if the verifier has something to say against it, OSError otherwise (EINVAL if
+        *name* has other characters than letters, digits, `_` and `.`).
+        """
+        code = ffi.from_buffer(insns)
+        license_text = ffi.new("char[]", license.encode())
+        name_text = ffi.new("char[]", name.encode())
+        log = ffi.new("char[]", _LOG_SIZE)
+        load = ffi.new("struct cgfs_prog_load *")
+        load.prog_type = prog_type
+        load.expected_attach_type = expected_attach_type or 0
+        load.insns, load.size = code, len(insns)
+        load.license, load.name = license_text, name_text
+        load.log, load.log_size = log, _LOG_SIZE
+        result = lib.cgfs_prog_load(load)
+        said = ffi.string(log).decode(errors="replace")
+        if result < 0 and said:
+            raise VerifierError(-result, f"the kernel refuses the BPF program {name}: {last_line(said)}", said)
+        return cls(check(result, f"loading the BPF program {name}"))
+
+    def info(self) -> ProgramInfo:
+        return program_info(self.fd)
+
+    def pin(self, path: Path) -> None:
+        """Pin the program at *path*, mode 0600. Raises OSError: EEXIST, EPERM where no bpf file system is."""
+        check(lib.cgfs_pin(self.fd, os.fsencode(path)), f"pinning a BPF program at {path}")
+
+    def bind_map(self, map_: Map) -> None:
+        """Have *map_* (borrowed) live as long as the program, and be listed in its `map_ids`."""
+        check(lib.cgfs_prog_bind_map(self.fd, map_.fd), "binding a map to a BPF program")
+
+    def dup(self) -> Self:
+        """Another owner of the same program."""
+        return type(self)(os.dup(self.fd))
+
+
+def program_info(prog_fd: int) -> ProgramInfo:
+    """Describe the program open as *prog_fd* (borrowed).
+
+    Raises OSError: EBADF if *prog_fd* is closed, EINVAL if it is no BPF program.
+    Source: bpf(2), BPF_OBJ_GET_INFO_BY_FD.
+    """
+    check_kind(prog_fd, lib.CGFS_PROG, f"descriptor {prog_fd} is no BPF program")
+    info = ffi.new("struct cgfs_prog_info *")
+    capacity = _USUAL_NUMBER_OF_MAPS
+    while True:
+        map_ids = ffi.new("uint32_t[]", capacity)
+        result = lib.cgfs_prog_info(prog_fd, info, map_ids, capacity)
+        check(result, f"asking for the BPF program open as descriptor {prog_fd}")
+        if info.n_maps <= capacity:
+            break
+        capacity = info.n_maps
+    return ProgramInfo(
+        id=info.id,
+        type=ProgType(info.type),
+        name=ffi.string(info.name).decode(errors="replace"),
+        tag=bytes(info.tag).hex(),
+        loaded_at_ns=info.loaded_at_ns,
+        uid=info.created_by_uid,
+        map_ids=tuple(map_ids[0 : info.n_maps]),
+        gpl=bool(info.gpl),
+    )
+
+
+def test_run(prog_fd: int, data: bytes, context: bytes | None = None) -> int:
+    """What the program open as *prog_fd* (borrowed) returns for the packet *data* (an Ethernet frame).
+
+    *context* is its `struct __sk_buff`, where fields of it matter. Raises OSError: ENOTSUPP (524) for types
+    that the kernel cannot run so, such as CGROUP_SOCK. Source: bpf(2), BPF_PROG_TEST_RUN.
+    """
+    retval = ffi.new("uint32_t *")
+    given = ffi.NULL if context is None else ffi.from_buffer(context)
+    size = 0 if context is None else len(context)
+    result = lib.cgfs_prog_test_run(prog_fd, ffi.from_buffer(data), len(data), given, size, retval)
+    check(result, "running a BPF program on test data")
+    return int(retval[0])
+
+
+def last_line(log: str) -> str:
+    """The line of a verifier's log that says why: the last before its statistics."""
+    statistics = ("processed ", "verification time")
+    lines = [line for line in log.splitlines() if line.strip() and not line.startswith(statistics)]
+    return lines[-1] if lines else "no reason given"

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * bpf(2) by the system call itself: libbpf of Debian 12 knows no revision of a query, and its wrappers would add
+ * nothing. Sources: include/uapi/linux/bpf.h, kernel/bpf/syscall.c, kernel/bpf/cgroup.c.
+ */
+#include "bpf.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/*
+ * BPF_PROG_QUERY as Linux 6.6 has it: Debian 12's header ends at prog_attach_flags. Kernels that are older take the
+ * zeros behind what they know.
+ */
+struct query_attr {
+	uint32_t target_fd;
+	uint32_t attach_type;
+	uint32_t query_flags;
+	uint32_t attach_flags;
+	uint64_t prog_ids;
+	uint32_t count;
+	uint32_t unused;
+	uint64_t prog_attach_flags;
+	uint64_t link_ids;
+	uint64_t link_attach_flags;
+	uint64_t revision;
+};
+_Static_assert(sizeof(struct query_attr) == 64, "bpf_attr.query of Linux 6.6");
+
+static uint64_t address(const void *pointer)
+{
+	return (uintptr_t)pointer;
+}
+
+static int sys_bpf(int command, void *attr, size_t size)
+{
+	long result = syscall(SYS_bpf, command, attr, size);
+
+	return result < 0 ? -errno : (int)result;
+}
+
+int cgfs_prog_attach(int cgroup_fd, int prog_fd, uint32_t attach_type, uint32_t flags, int replace_fd)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.target_fd = cgroup_fd;
+	attr.attach_bpf_fd = prog_fd;
+	attr.attach_type = attach_type;
+	attr.attach_flags = flags;
+	if (flags & BPF_F_REPLACE)
+		attr.replace_bpf_fd = replace_fd;
+	return sys_bpf(BPF_PROG_ATTACH, &attr, sizeof(attr));
+}
+
+int cgfs_prog_detach(int cgroup_fd, uint32_t attach_type, int prog_fd)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.target_fd = cgroup_fd;
+	attr.attach_bpf_fd = prog_fd;
+	attr.attach_type = attach_type;
+	return sys_bpf(BPF_PROG_DETACH, &attr, sizeof(attr));
+}
+
+int cgfs_prog_query(int cgroup_fd, uint32_t attach_type, uint32_t query_flags, uint32_t *ids, uint32_t *flags,
+		    uint32_t capacity, struct cgfs_query *answer)
+{
+	struct query_attr attr;
+	bool fill_flags = false;
+	int result;
+
+again:
+	memset(&attr, 0, sizeof(attr));
+	attr.target_fd = cgroup_fd;
+	attr.attach_type = attach_type;
+	attr.query_flags = query_flags;
+	attr.prog_ids = address(ids);
+	attr.prog_attach_flags = fill_flags ? 0 : address(flags);
+	attr.count = capacity;
+	result = sys_bpf(BPF_PROG_QUERY, &attr, sizeof(attr));
+	if (result == -EINVAL && flags && !fill_flags) {
+		/* Before 6.0 no program has flags of its own ("bpf: implement BPF_PROG_QUERY for BPF_LSM_CGROUP"). */
+		fill_flags = true;
+		goto again;
+	}
+	answer->attach_flags = attr.attach_flags;
+	answer->count = attr.count;
+	answer->revision = attr.revision;
+	if (result == 0 && fill_flags)
+		for (uint32_t i = 0; i < attr.count; i++)
+			flags[i] = attr.attach_flags;
+	return result;
+}
+
+/* The next id after *id of a kind, by its command. */
+static int next_id(int command, uint32_t *id)
+{
+	union bpf_attr attr;
+	int result;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.start_id = *id;
+	result = sys_bpf(command, &attr, sizeof(attr));
+	*id = attr.next_id;
+	return result;
+}
+
+static int object_info(int fd, void *info, uint32_t size)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.info.bpf_fd = fd;
+	attr.info.info_len = size;
+	attr.info.info = address(info);
+	return sys_bpf(BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof(attr));
+}
+
+static int link_info(uint32_t id, struct bpf_link_info *info)
+{
+	int fd = cgfs_open_id(CGFS_LINK, id);
+	int result;
+
+	if (fd < 0)
+		return fd;
+	memset(info, 0, sizeof(*info));
+	result = object_info(fd, info, sizeof(*info));
+	close(fd);
+	return result;
+}
+
+int cgfs_links(uint64_t cgroup_id, uint32_t attach_type, struct cgfs_link *links, uint32_t capacity)
+{
+	struct bpf_link_info info;
+	uint32_t count = 0, id = 0;
+	int result;
+
+	while ((result = next_id(BPF_LINK_GET_NEXT_ID, &id)) == 0) {
+		result = link_info(id, &info);
+		if (result == -ENOENT || result == -EAGAIN)
+			continue;	/* gone, or not yet there (bpf_link_by_id()) */
+		if (result < 0)
+			return result;
+		if (info.type != BPF_LINK_TYPE_CGROUP || info.cgroup.cgroup_id != cgroup_id ||
+		    info.cgroup.attach_type != attach_type)
+			continue;
+		if (count < capacity)
+			links[count] = (struct cgfs_link){ .id = info.id, .prog_id = info.prog_id };
+		count++;
+	}
+	return result == -ENOENT ? (int)count : result;
+}
+
+int cgfs_link_detach(int link_fd)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.link_detach.link_fd = link_fd;
+	return sys_bpf(BPF_LINK_DETACH, &attr, sizeof(attr));
+}
+
+/* BPF_OBJ_GET_INFO_BY_FD takes all kinds and does not say which it was; the name of the anonymous inode does. */
+int cgfs_kind_of(int fd)
+{
+	static const char *const names[] = {
+		[CGFS_PROG] = "anon_inode:bpf-prog",
+		[CGFS_MAP] = "anon_inode:bpf-map",
+		[CGFS_LINK] = "anon_inode:bpf_link",
+	};
+	char path[32], name[32];
+	ssize_t length;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	length = readlink(path, name, sizeof(name) - 1);
+	if (length < 0)
+		return errno == ENOENT ? -EBADF : -errno;
+	name[length] = '\0';
+	for (int kind = CGFS_PROG; kind <= CGFS_LINK; kind++)
+		if (!strcmp(name, names[kind]))
+			return kind;
+	return -EINVAL;
+}
+
+int cgfs_open_id(int kind, uint32_t id)
+{
+	static const int commands[] = {
+		[CGFS_PROG] = BPF_PROG_GET_FD_BY_ID,
+		[CGFS_MAP] = BPF_MAP_GET_FD_BY_ID,
+		[CGFS_LINK] = BPF_LINK_GET_FD_BY_ID,
+	};
+	union bpf_attr attr;
+
+	if (kind < CGFS_PROG || kind > CGFS_LINK)
+		return -EINVAL;
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_id = id;
+	return sys_bpf(commands[kind], &attr, sizeof(attr));
+}
+
+int cgfs_open_pinned(const char *path)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.pathname = address(path);
+	return sys_bpf(BPF_OBJ_GET, &attr, sizeof(attr));
+}
+
+int cgfs_pin(int fd, const char *path)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.bpf_fd = fd;
+	attr.pathname = address(path);
+	return sys_bpf(BPF_OBJ_PIN, &attr, sizeof(attr));
+}
+
+int cgfs_prog_load(const struct cgfs_prog_load *load)
+{
+	union bpf_attr attr;
+	int result;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = load->prog_type;
+	attr.expected_attach_type = load->expected_attach_type;
+	attr.insns = address(load->insns);
+	attr.insn_cnt = load->size / sizeof(struct bpf_insn);
+	attr.license = address(load->license);
+	strncpy(attr.prog_name, load->name, sizeof(attr.prog_name) - 1);
+	result = sys_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
+	if (result >= 0 || !load->log)
+		return result;
+	/* Once more, for the reason only: a log that is too small would be an error of its own. */
+	attr.log_buf = address(load->log);
+	attr.log_size = load->log_size;
+	attr.log_level = 1;
+	int again = sys_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
+	return again >= 0 ? again : result;
+}
+
+int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *answer, uint32_t *map_ids, uint32_t capacity)
+{
+	struct bpf_prog_info info;
+	int result;
+
+	memset(answer, 0, sizeof(*answer));
+	memset(&info, 0, sizeof(info));
+	info.nr_map_ids = capacity;
+	info.map_ids = address(map_ids);
+	result = object_info(prog_fd, &info, sizeof(info));
+	if (result < 0)
+		return result;
+	answer->type = info.type;
+	answer->id = info.id;
+	answer->created_by_uid = info.created_by_uid;
+	answer->n_maps = info.nr_map_ids;
+	answer->loaded_at_ns = info.load_time;
+	memcpy(answer->tag, info.tag, sizeof(answer->tag));
+	memcpy(answer->name, info.name, sizeof(answer->name));
+	answer->gpl = info.gpl_compatible;
+	return 0;
+}
+
+int cgfs_prog_bind_map(int prog_fd, int map_fd)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_bind_map.prog_fd = prog_fd;
+	attr.prog_bind_map.map_fd = map_fd;
+	return sys_bpf(BPF_PROG_BIND_MAP, &attr, sizeof(attr));
+}
+
+int cgfs_prog_test_run(int prog_fd, const void *data, uint32_t size, const void *context, uint32_t context_size,
+		       uint32_t *retval)
+{
+	union bpf_attr attr;
+	int result;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.test.prog_fd = prog_fd;
+	attr.test.data_in = address(data);
+	attr.test.data_size_in = size;
+	attr.test.ctx_in = address(context);
+	attr.test.ctx_size_in = context_size;
+	attr.test.repeat = 1;
+	result = sys_bpf(BPF_PROG_TEST_RUN, &attr, sizeof(attr));
+	*retval = attr.test.retval;
+	return result;
+}
+
+int cgfs_map_create(uint32_t type, uint32_t key_size, uint32_t value_size, uint32_t max_entries, uint32_t flags,
+		    const char *name)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.map_type = type;
+	attr.key_size = key_size;
+	attr.value_size = value_size;
+	attr.max_entries = max_entries;
+	attr.map_flags = flags;
+	strncpy(attr.map_name, name, sizeof(attr.map_name) - 1);
+	return sys_bpf(BPF_MAP_CREATE, &attr, sizeof(attr));
+}
+
+int cgfs_map_info(int map_fd, struct cgfs_map_info *answer)
+{
+	struct bpf_map_info info;
+	int result;
+
+	memset(answer, 0, sizeof(*answer));
+	memset(&info, 0, sizeof(info));
+	result = object_info(map_fd, &info, sizeof(info));
+	if (result < 0)
+		return result;
+	answer->type = info.type;
+	answer->id = info.id;
+	answer->key_size = info.key_size;
+	answer->value_size = info.value_size;
+	answer->max_entries = info.max_entries;
+	answer->flags = info.map_flags;
+	memcpy(answer->name, info.name, sizeof(answer->name));
+	return 0;
+}
+
+/* One of the commands on an element of a map. */
+static int map_element(int command, int map_fd, const void *key, const void *value, uint64_t flags)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = map_fd;
+	attr.key = address(key);
+	attr.value = address(value);
+	attr.flags = flags;
+	return sys_bpf(command, &attr, sizeof(attr));
+}
+
+int cgfs_map_lookup(int map_fd, const void *key, void *value)
+{
+	return map_element(BPF_MAP_LOOKUP_ELEM, map_fd, key, value, 0);
+}
+
+int cgfs_map_update(int map_fd, const void *key, const void *value, uint64_t flags)
+{
+	return map_element(BPF_MAP_UPDATE_ELEM, map_fd, key, value, flags);
+}
+
+int cgfs_map_delete(int map_fd, const void *key)
+{
+	return map_element(BPF_MAP_DELETE_ELEM, map_fd, key, NULL, 0);
+}
+
+int cgfs_map_freeze(int map_fd)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = map_fd;
+	return sys_bpf(BPF_MAP_FREEZE, &attr, sizeof(attr));
+}
+
+int cgfs_is_bpffs(int fd)
+{
+	struct statfs status;
+
+	if (fstatfs(fd, &status) < 0)
+		return -errno;
+	return status.f_type == BPF_FS_MAGIC;
+}
+
+int cgfs_bpffs_mount(const char *path)
+{
+	return mount("bpffs", path, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0 ? -errno : 0;
+}

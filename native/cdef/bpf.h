@@ -1,0 +1,94 @@
+/* Constants of linux/bpf.h. */
+
+static const int BPF_CGROUP_INET_INGRESS;
+static const int BPF_CGROUP_INET_EGRESS;
+static const int BPF_CGROUP_INET_SOCK_CREATE;
+
+static const int BPF_PROG_TYPE_UNSPEC;
+static const int BPF_PROG_TYPE_SOCKET_FILTER;
+static const int BPF_PROG_TYPE_CGROUP_SKB;
+static const int BPF_PROG_TYPE_CGROUP_SOCK;
+
+static const int BPF_MAP_TYPE_HASH;
+static const int BPF_MAP_TYPE_ARRAY;
+static const int BPF_MAP_TYPE_PROG_ARRAY;
+
+#define BPF_F_ALLOW_OVERRIDE ...
+#define BPF_F_ALLOW_MULTI ...
+#define BPF_F_REPLACE ...
+#define BPF_F_QUERY_EFFECTIVE ...
+#define BPF_F_RDONLY_PROG ...
+
+/* bpf.h */
+
+int cgfs_prog_attach(int cgroup_fd, int prog_fd, uint32_t attach_type, uint32_t flags, int replace_fd);
+int cgfs_prog_detach(int cgroup_fd, uint32_t attach_type, int prog_fd);
+
+struct cgfs_query {
+	uint32_t attach_flags;
+	uint32_t count;
+	uint64_t revision;
+};
+int cgfs_prog_query(int cgroup_fd, uint32_t attach_type, uint32_t query_flags, uint32_t *ids, uint32_t *flags,
+		    uint32_t capacity, struct cgfs_query *answer);
+
+struct cgfs_link {
+	uint32_t id;
+	uint32_t prog_id;
+};
+int cgfs_links(uint64_t cgroup_id, uint32_t attach_type, struct cgfs_link *links, uint32_t capacity);
+int cgfs_link_detach(int link_fd);
+
+enum cgfs_kind { CGFS_PROG, CGFS_MAP, CGFS_LINK };
+
+int cgfs_kind_of(int fd);
+int cgfs_open_id(int kind, uint32_t id);
+int cgfs_open_pinned(const char *path);
+int cgfs_pin(int fd, const char *path);
+
+struct cgfs_prog_load {
+	uint32_t prog_type;
+	uint32_t expected_attach_type;
+	const void *insns;
+	size_t size;
+	const char *license;
+	const char *name;
+	char *log;
+	uint32_t log_size;
+};
+int cgfs_prog_load(const struct cgfs_prog_load *load);
+
+struct cgfs_prog_info {
+	uint32_t type;
+	uint32_t id;
+	uint32_t created_by_uid;
+	uint32_t n_maps;
+	uint64_t loaded_at_ns;
+	uint8_t tag[...];
+	char name[...];
+	uint8_t gpl;
+};
+int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *info, uint32_t *map_ids, uint32_t capacity);
+int cgfs_prog_bind_map(int prog_fd, int map_fd);
+int cgfs_prog_test_run(int prog_fd, const void *data, uint32_t size, const void *context, uint32_t context_size,
+		       uint32_t *retval);
+
+struct cgfs_map_info {
+	uint32_t type;
+	uint32_t id;
+	uint32_t key_size;
+	uint32_t value_size;
+	uint32_t max_entries;
+	uint32_t flags;
+	char name[...];
+};
+int cgfs_map_create(uint32_t type, uint32_t key_size, uint32_t value_size, uint32_t max_entries, uint32_t flags,
+		    const char *name);
+int cgfs_map_info(int map_fd, struct cgfs_map_info *info);
+int cgfs_map_lookup(int map_fd, const void *key, void *value);
+int cgfs_map_update(int map_fd, const void *key, const void *value, uint64_t flags);
+int cgfs_map_delete(int map_fd, const void *key);
+int cgfs_map_freeze(int map_fd);
+
+int cgfs_is_bpffs(int fd);
+int cgfs_bpffs_mount(const char *path);

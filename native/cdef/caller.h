@@ -1,0 +1,1 @@
+int cgfs_pidfd_getfd(int pidfd, int number);

@@ -1,0 +1,2 @@
+int cgfs_cgroup_open(int mount_fd, uint64_t cgroup_id);
+int cgfs_cgroup_parent(int cgroup_fd);
