@@ -53,9 +53,7 @@ def remove_cgroup(path: Path) -> None:
 def kill_processes(path: Path) -> None:
     """Kill every process in and below *path* and wait until the kernel says that none is left."""
     for directory, _, _ in os.walk(path):
-        assert 1 not in processes_or_threads(Path(directory)), (
-            f"the machine's first process is in {directory}"
-        )
+        assert 1 not in processes_or_threads(Path(directory)), f"the machine's first process is in {directory}"
     (path / "cgroup.kill").write_text("1")
     until(lambda: not is_populated(path), f"the killed processes of {path} are gone")
 

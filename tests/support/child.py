@@ -44,9 +44,7 @@ class Child:
     of the user namespace, where it has one). `pid` is its number for the test process.
     """
 
-    def __init__(
-        self, cgroup: Path | None = None, identity: Identity = ROOT, namespaces: Namespaces = HOST
-    ) -> None:
+    def __init__(self, cgroup: Path | None = None, identity: Identity = ROOT, namespaces: Namespaces = HOST) -> None:
         self._connection, theirs = Pipe()
         self._outer = os.fork()
         if self._outer == 0:
@@ -109,9 +107,7 @@ class Child:
         self._reaped = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(getattr(self, "pid", self._outer), signal.SIGKILL)
-        os.waitpid(
-            self._outer, 0
-        )  # where there is a PID namespace, this one reaps its first process, and ends
+        os.waitpid(self._outer, 0)  # where there is a PID namespace, this one reaps its first process, and ends
         self._connection.close()
 
 

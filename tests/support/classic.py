@@ -148,9 +148,7 @@ def _random_line(source: random.Random, room: int) -> Line:
     op = source.choice(tuple(Op))
     if op in RETURNS and source.random() < 0.7:
         op = Op.LD_B_ABS
-    k = source.choice(
-        (*_CONSTANTS, source.randrange(64), source.randrange(1 << 16), source.randrange(1 << 32))
-    )
+    k = source.choice((*_CONSTANTS, source.randrange(64), source.randrange(1 << 16), source.randrange(1 << 32)))
     jt = jf = 0
     if op in CONDITIONAL:
         jt, jf = source.randrange(room + 1), source.randrange(room + 1)

@@ -12,6 +12,7 @@ import collections
 import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -92,13 +93,19 @@ class Overlay:
         environment: dict[str, str] | None = None,
     ) -> Iterator["Overlay"]:
         """Start a daemon on *mountpoint* (made if it is missing); *arguments* go before the mount point."""
-        overlay = cls._start(mountpoint, options, source, arguments, environment)
+        mountpoint.mkdir(parents=True, exist_ok=True)
         watchdog.guard(mountpoint)
+        ready, theirs = os.pipe()
         try:
-            overlay._wait_until_ready()
+            overlay = cls._start(mountpoint, theirs, options, source, arguments, environment)
+        finally:
+            os.close(theirs)
+        try:
+            overlay._wait_until_ready(ready)
             yield overlay
             overlay.stop()
         finally:
+            os.close(ready)
             overlay._clean_up()
             watchdog.release(mountpoint)
 
@@ -106,13 +113,13 @@ class Overlay:
     def _start(
         cls,
         mountpoint: Path,
+        ready_fd: int,
         options: Sequence[str],
         source: Path | None,
         arguments: Sequence[str],
         environment: dict[str, str] | None,
     ) -> "Overlay":
-        mountpoint.mkdir(parents=True, exist_ok=True)
-        command = [*cgfs_command(), "mount", "--foreground"]
+        command = [*cgfs_command(), "mount", "--foreground", "--ready-fd", str(ready_fd)]
         if source is not None:
             command += ["--source", str(source)]
         if options:
@@ -126,19 +133,16 @@ class Overlay:
                 stderr=log,
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
+                pass_fds=[ready_fd],
             )
         return cls(process, mountpoint, source or cgroup2_mount(), log_path, tuple(options))
 
-    def _wait_until_ready(self) -> None:
-        def ready() -> bool:
-            assert self.process.poll() is None, (
-                f"the daemon ended with {self.process.returncode}:\n{self.log()}"
-            )
-            return is_overlay(self.mountpoint)
-
-        until(ready, f"the daemon has mounted {self.mountpoint}")
-        names = [entry.name for entry in self.mountpoint.iterdir()]
-        assert "net.ingress_filter" in names, names
+    def _wait_until_ready(self, ready_fd: int) -> None:
+        """Wait for the daemon's word; its end without one closes the pipe."""
+        readable, _, _ = select.select([ready_fd], [], [], DEADLINE_S)
+        assert readable, f"the daemon is not ready after {DEADLINE_S:.0f} s:\n{self.log()}"
+        assert os.read(ready_fd, 16) == b"ready\n", f"the daemon has ended:\n{self.log()}"
+        assert is_overlay(self.mountpoint)
         (self.mountpoint / "net.ingress_filter").read_bytes()
         self.descriptors = open_descriptors(self.pid)
 

@@ -44,9 +44,7 @@ def ipv4(
     return header + options + payload
 
 
-def ipv6(
-    next_header: int, payload: bytes, *, source: str = "2001:db8::1", destination: str = "2001:db8::2"
-) -> bytes:
+def ipv6(next_header: int, payload: bytes, *, source: str = "2001:db8::1", destination: str = "2001:db8::2") -> bytes:
     addresses = ipaddress.IPv6Address(source).packed + ipaddress.IPv6Address(destination).packed
     return struct.pack(">IHBB", 0x60000000, len(payload), next_header, 64) + addresses + payload
 

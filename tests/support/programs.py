@@ -62,13 +62,9 @@ ALLOW = 1
 DENY = 0
 
 
-def load(
-    hook: Hook, value: int = DENY, *, salt: int = 0, name: str = "cgfs_test", prog_type: int | None = None
-) -> int:
+def load(hook: Hook, value: int = DENY, *, salt: int = 0, name: str = "cgfs_test", prog_type: int | None = None) -> int:
     """A program for *hook* that returns *value* (ALLOW or DENY). Returns its descriptor."""
-    return load_instructions(
-        PROG_TYPE[hook] if prog_type is None else prog_type, return_value(value, salt), hook, name
-    )
+    return load_instructions(PROG_TYPE[hook] if prog_type is None else prog_type, return_value(value, salt), hook, name)
 
 
 def load_instructions(prog_type: int, instructions: bytes, hook: Hook, name: str = "cgfs_test") -> int:
@@ -152,9 +148,7 @@ def _directory(cgroup: Path | int) -> Iterator[int]:
         os.close(fd)
 
 
-def attach(
-    cgroup: Path | int, prog_fd: int, hook: Hook, flags: int = ALLOW_MULTI, replace_fd: int = 0
-) -> None:
+def attach(cgroup: Path | int, prog_fd: int, hook: Hook, flags: int = ALLOW_MULTI, replace_fd: int = 0) -> None:
     """BPF_PROG_ATTACH to a cgroup (a path on cgroup2, or a descriptor)."""
     with _directory(cgroup) as fd:
         bpf(_PROG_ATTACH, struct.pack("<IIIII", fd, prog_fd, hook, flags, replace_fd))
@@ -188,9 +182,7 @@ def query(cgroup: Path | int, hook: Hook, *, effective: bool = False) -> Attachm
     ids = (ctypes.c_uint32 * 128)()
     with _directory(cgroup) as fd:
         flags = QUERY_EFFECTIVE if effective else 0
-        _, answer = bpf(
-            _PROG_QUERY, struct.pack("<IIIIQI", fd, hook, flags, 0, ctypes.addressof(ids), len(ids))
-        )
+        _, answer = bpf(_PROG_QUERY, struct.pack("<IIIIQI", fd, hook, flags, 0, ctypes.addressof(ids), len(ids)))
     attach_flags, count = struct.unpack_from("<I", answer, 12)[0], struct.unpack_from("<I", answer, 24)[0]
     return Attachments(attach_flags, tuple(ids[:count]))
 

@@ -101,6 +101,4 @@ def umount(target: str, flags: int = 0) -> None:
 
 def syscall(number: int, *arguments: int) -> int:
     """Any system call with integer arguments."""
-    return _check(
-        _libc.syscall(ctypes.c_long(number), *(ctypes.c_long(a) for a in arguments)), f"syscall {number}"
-    )
+    return _check(_libc.syscall(ctypes.c_long(number), *(ctypes.c_long(a) for a in arguments)), f"syscall {number}")

@@ -96,9 +96,7 @@ def perform(name: str, scene: Scene) -> tuple[str, object]:
 class Descriptor:
     """open(2) for a `with` block."""
 
-    def __init__(
-        self, path: Path | str | bytes, flags: int, mode: int = 0o644, dir_fd: int | None = None
-    ) -> None:
+    def __init__(self, path: Path | str | bytes, flags: int, mode: int = 0o644, dir_fd: int | None = None) -> None:
         self.fd = os.open(path, flags | os.O_CLOEXEC, mode, dir_fd=dir_fd)
 
     def __enter__(self) -> int:

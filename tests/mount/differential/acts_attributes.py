@@ -24,9 +24,7 @@ for _target in (*TARGETS, "a/cgroup.events", "a/cgroup.kill", "a/cpu.pressure", 
     @act(f"access to {_target}", _target)
     def access(scene: Scene, target: str) -> object:
         modes = (os.F_OK, os.R_OK, os.W_OK, os.X_OK, os.R_OK | os.W_OK)
-        return [
-            os.access(scene.tree / target, mode, effective_ids=by) for mode in modes for by in (False, True)
-        ]
+        return [os.access(scene.tree / target, mode, effective_ids=by) for mode in modes for by in (False, True)]
 
 
 OWNERS = (
@@ -77,9 +75,9 @@ for _target in TARGETS:
 
     @act(f"set the times of {_target} to now", _target)
     def utime_now(scene: Scene, target: str) -> object:
-        before = os.stat(scene.tree / target).st_mtime_ns
+        attempt(os.utime, scene.tree / target, (1, 1))
         os.utime(scene.tree / target)
-        return os.stat(scene.tree / target).st_mtime_ns >= before
+        return os.stat(scene.tree / target).st_mtime > 1_000_000
 
     for _attribute in ("user.note", "trusted.note", "security.note", "system.posix_acl_access", "note"):
 
@@ -99,9 +97,7 @@ for _target in TARGETS:
 
 def listed(path: Path | int) -> list[str]:
     """The extended attributes, without those of cgfs and of the security modules of the machine."""
-    return sorted(
-        name for name in os.listxattr(path) if not name.startswith(("trusted.cgfs", "security.selinux"))
-    )
+    return sorted(name for name in os.listxattr(path) if not name.startswith(("trusted.cgfs", "security.selinux")))
 
 
 @act("a mode that denies is obeyed at the next open")
@@ -122,9 +118,7 @@ def chmod_denies_reading(scene: Scene) -> object:
 def supplementary(scene: Scene) -> object:
     os.chown(scene.a / "cgroup.max.depth", -1, 2000)
     (scene.a / "cgroup.max.depth").chmod(0o464)
-    return attempt(write, scene.a / "cgroup.max.depth", b"1"), oct(
-        (scene.a / "cgroup.max.depth").stat().st_mode
-    )
+    return attempt(write, scene.a / "cgroup.max.depth", b"1"), oct((scene.a / "cgroup.max.depth").stat().st_mode)
 
 
 @act("permission for others on a file of root")

@@ -182,10 +182,7 @@ for _file in ("cgroup.events", "cgroup.procs", "cgroup.max.depth", "cgroup.subtr
         size, offset = ctypes.c_size_t(4096), ctypes.c_long(0)
         with Descriptor(scene.a / name, os.O_RDWR) as fd:
             kinds = (mmap.MAP_PRIVATE, mmap.MAP_SHARED)
-            return [
-                (libc.mmap(None, size, mmap.PROT_READ, kind, fd, offset), ctypes.get_errno())
-                for kind in kinds
-            ]
+            return [(libc.mmap(None, size, mmap.PROT_READ, kind, fd, offset), ctypes.get_errno()) for kind in kinds]
 
     @act(f"ftruncate {_file}", _file)
     def ftruncate(scene: Scene, name: str) -> object:
@@ -218,9 +215,7 @@ for _file in ("cgroup.events", "cgroup.procs", "cgroup.max.depth", "cgroup.subtr
         get_flags, termios_get, made_up = 0x80086601, 0x5401, 0x40186367
         with Descriptor(scene.a / name, os.O_RDWR) as fd:
             buffer = array.array("b", bytes(64))
-            return [
-                attempt(fcntl.ioctl, fd, command, buffer) for command in (get_flags, termios_get, made_up)
-            ]
+            return [attempt(fcntl.ioctl, fd, command, buffer) for command in (get_flags, termios_get, made_up)]
 
     @act(f"copy_file_range from {_file}", _file)
     def copy_range(scene: Scene, name: str) -> object:
@@ -273,9 +268,7 @@ def write_to_descriptor_path(fd: int, data: bytes) -> int:
 def removed(scene: Scene) -> object:
     kept = ("cgroup.procs", "cgroup.events", "cgroup.max.depth", "cgroup.subtree_control", "cgroup.stat")
     opened = [os.open(scene.b / name, os.O_RDONLY) for name in kept]
-    writable = [
-        os.open(scene.b / name, os.O_WRONLY) for name in ("cgroup.max.depth", "cgroup.procs", "cgroup.freeze")
-    ]
+    writable = [os.open(scene.b / name, os.O_WRONLY) for name in ("cgroup.max.depth", "cgroup.procs", "cgroup.freeze")]
     os.rmdir(scene.b)
     read_results = [attempt(os.read, fd, 100) for fd in opened]
     write_results = [attempt(os.write, fd, b"0") for fd in writable]

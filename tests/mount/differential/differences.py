@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """*what* the mirror does otherwise and *why*; *acts* are those that show it."""
+    """*what* the mirror does otherwise and *why*; *acts* are those that show it, for *actors* (none: for all)."""
 
     what: str
     why: str
     acts: tuple[str, ...]
+    actors: tuple[str, ...] = ()
+
+    def concerns(self, actor: str, act: str) -> bool:
+        return act in self.acts and (not self.actors or actor in self.actors)
 
 
 DIFFERENCES: tuple[Difference, ...] = (
@@ -20,8 +24,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         ("statfs magic", "the type of the mount"),
     ),
     Difference(
-        "clone3(2) with CLONE_INTO_CGROUP, bpf(2) and `bpftool cgroup` refuse a descriptor of the mirror "
-        "with EBADF",
+        "clone3(2) with CLONE_INTO_CGROUP, bpf(2) and `bpftool cgroup` refuse a descriptor of the mirror with EBADF",
         "the kernel takes descriptors of cgroup2 itself only",
         ("clone into a cgroup by descriptor", "query the programs of a cgroup by descriptor"),
     ),

@@ -88,9 +88,7 @@ class Side:
             outcome = self.actor.call(perform, name, self._scene())
             seen = self.observe(self.tree)
             if self._view(self.tree) != self.tree:
-                assert self.observe(self._view(self.tree)) == seen, (
-                    "the mirror shows something else than cgroup2"
-                )
+                assert self.observe(self._view(self.tree)) == seen, "the mirror shows something else than cgroup2"
             return self._without_paths(outcome), seen
         finally:
             self._reset()
