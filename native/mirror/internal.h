@@ -34,8 +34,11 @@ struct poller;		/* poll.c */
 struct watch;		/* watch.c */
 struct replay;		/* replay.c */
 
+struct request;
+
 /* One mount. Written by mirror.c before the first thread starts, and constant then. */
 struct cgfs_mirror {
+	void (*handle)(struct request *request);	/* dispatch(); tests have others */
 	int fuse_fd;		/* the connection; what is read from a clone can be answered there only: there are none */
 	int source_fd;		/* O_RDONLY directory: SOURCE, as root */
 	int mount_fd;		/* the same, for open_by_handle_at */
@@ -64,6 +67,13 @@ struct request {
 	size_t body_size;
 };
 
+/* --- mirror.c ------------------------------------------------------------------------------------------------------ */
+
+/* A mirror that has a source, and no connection yet: fuse_fd is -1. Ended with cgfs_mirror_close. */
+int mirror_create(const struct cgfs_mirror_options *options, struct cgfs_mirror **mirror);
+/* Answer the kernel's INIT, the first request of every connection. Returns 0 or -errno. */
+int mirror_negotiate(struct cgfs_mirror *mirror, bool passthrough);
+
 /* --- loop.c: reads requests and answers them -------------------------------------------------------------------- */
 
 int loop_start(struct cgfs_mirror *mirror);
@@ -77,6 +87,9 @@ void loop_may_block(struct request *request);
  */
 void loop_interruptible_begin(struct request *request);
 void loop_interruptible_end(struct request *request);
+
+/* --- reply.c ------------------------------------------------------------------------------------------------------- */
+
 void reply_error(const struct request *request, int error);	/* 0 or -errno */
 void reply(const struct request *request, const void *data, size_t size);
 /* Space for a reply of up to MAX_IO bytes, the worker's own. */

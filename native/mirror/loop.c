@@ -116,7 +116,7 @@ static bool serve(struct worker *self, size_t size)
 		reply_error(&request, -EIO);
 	} else {
 		request.body_size = size - sizeof(*header) - extensions;
-		dispatch(&request);
+		request.mirror->handle(&request);
 	}
 	return finish(self);
 }
@@ -128,10 +128,10 @@ static void lead(struct worker *self)
 
 	for (;;) {
 		size = read(loop->mirror->fuse_fd, self->request, REQUEST_SIZE);
-		if (size >= 0) {
+		if (size > 0) {
 			if (!serve(self, (size_t)size))
 				return;
-		} else if (errno != EINTR && errno != EAGAIN && errno != ENOENT) {
+		} else if (size == 0 || (errno != EINTR && errno != EAGAIN && errno != ENOENT)) {
 			/* ENODEV: unmounted or aborted. ENOENT: the request was interrupted while it was read. */
 			end(loop);
 			return;

@@ -72,8 +72,7 @@ static int mount_mirror(struct cgfs_mirror *mirror, const struct cgfs_mirror_opt
 	return 0;
 }
 
-/* Answer the kernel's INIT, the first request of every mount. */
-static int negotiate(struct cgfs_mirror *mirror, bool passthrough)
+int mirror_negotiate(struct cgfs_mirror *mirror, bool passthrough)
 {
 	struct {
 		struct fuse_in_header header;
@@ -130,29 +129,42 @@ static int create_parts(struct cgfs_mirror *mirror)
 	return error;
 }
 
-int cgfs_mirror_open(const struct cgfs_mirror_options *options, struct cgfs_mirror **opened)
+int mirror_create(const struct cgfs_mirror_options *options, struct cgfs_mirror **created)
 {
 	struct cgfs_mirror *mirror = calloc(1, sizeof(*mirror));
 	int error;
 
 	if (!mirror)
 		return -ENOMEM;
+	mirror->handle = dispatch;
 	mirror->fuse_fd = mirror->source_fd = mirror->mount_fd = -1;
 	error = copy_control_names(mirror, options);
 	if (!error)
 		error = open_source(mirror, options->source);
 	if (!error)
 		error = create_parts(mirror);
-	if (!error)
-		error = mount_mirror(mirror, options);
-	if (!error)
-		error = negotiate(mirror, options->passthrough);
-	if (error) {
+	if (error)
 		cgfs_mirror_close(mirror);
+	else
+		*created = mirror;
+	return error;
+}
+
+int cgfs_mirror_open(const struct cgfs_mirror_options *options, struct cgfs_mirror **opened)
+{
+	struct cgfs_mirror *mirror;
+	int error = mirror_create(options, &mirror);
+
+	if (error)
 		return error;
-	}
-	*opened = mirror;
-	return 0;
+	error = mount_mirror(mirror, options);
+	if (!error)
+		error = mirror_negotiate(mirror, options->passthrough);
+	if (error)
+		cgfs_mirror_close(mirror);
+	else
+		*opened = mirror;
+	return error;
 }
 
 int cgfs_mirror_start(struct cgfs_mirror *mirror)

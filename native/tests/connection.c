@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "connection.h"
+
+#include <ftw.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "test.h"
+
+const char *const control_names[2] = { "net.one_filter", "net.other_filter" };
+
+/* The cgroup2 mount of this machine, wherever it is. */
+static void find_cgroup2(char path[256])
+{
+	FILE *mountinfo = fopen("/proc/self/mountinfo", "r");
+	char line[4096];
+
+	CHECK(mountinfo);
+	*path = 0;
+	while (!*path && fgets(line, sizeof(line), mountinfo)) {
+		char root[256];
+
+		if (strstr(line, " - cgroup2 ") && sscanf(line, "%*s %*s %*s %255s %255s", root, path) != 2)
+			*path = 0;
+	}
+	fclose(mountinfo);
+	CHECK(*path);
+}
+
+void connection_create(struct connection *connection)
+{
+	struct cgfs_mirror_options options = {
+		.source = connection->source, .control_names = control_names, .n_control_names = 2,
+	};
+	static int count;
+	char root[256];
+	int ends[2], size = 8 * MAX_IO;
+
+	*connection = (struct connection){};
+	find_cgroup2(root);
+	snprintf(connection->source, sizeof(connection->source), "%s/cgfs-native-%d-%d", root, getpid(), count++);
+	CHECK(mkdir(connection->source, 0755) == 0);
+	CHECK(mirror_create(&options, &connection->mirror) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+	for (int i = 0; i < 2; i++)
+		CHECK(setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) == 0);
+	connection->mirror->fuse_fd = ends[0];
+	connection->kernel = ends[1];
+}
+
+void connection_open(struct connection *connection)
+{
+	char greeting[256];
+
+	connection_create(connection);
+	CHECK(recv(cgfs_mirror_relay_fd(connection->mirror), greeting, sizeof(greeting), MSG_DONTWAIT) > 0);
+	CHECK(relay_start(connection->mirror) == 0);
+	CHECK(loop_start(connection->mirror) == 0);
+}
+
+/* Directories only: cgroup2 removes its files itself. */
+static int remove_directory(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st;
+	(void)at;
+	return type == FTW_DP ? rmdir(path) : 0;
+}
+
+void connection_close(struct connection *connection)
+{
+	CHECK(shutdown(connection->kernel, SHUT_RDWR) == 0);
+	cgfs_mirror_close(connection->mirror);
+	close(connection->kernel);
+	CHECK(nftw(connection->source, remove_directory, 16, FTW_DEPTH | FTW_PHYS) == 0);
+}
+
+void connection_send_raw(struct connection *connection, const void *data, size_t size)
+{
+	CHECK(send(connection->kernel, data, size, MSG_NOSIGNAL) == (ssize_t)size);
+}
+
+uint64_t connection_send(struct connection *connection, uint32_t opcode, uint64_t node, const void *body, size_t body_size,
+			 const void *rest, size_t rest_size)
+{
+	struct fuse_in_header header = {
+		.len = sizeof(header) + body_size + rest_size,
+		.opcode = opcode,
+		.unique = connection->last_unique += 2,
+		.nodeid = node,
+		.pid = syscall(SYS_gettid),
+	};
+	struct iovec parts[3] = {
+		{ &header, sizeof(header) }, { (void *)body, body_size }, { (void *)rest, rest_size },
+	};
+
+	CHECK(writev(connection->kernel, parts, 3) == (ssize_t)header.len);
+	return header.unique;
+}
+
+void wait_readable(int fd)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+	CHECK(poll(&poll_fd, 1, 30000) == 1);
+}
+
+bool connection_has_answer(struct connection *connection)
+{
+	struct pollfd poll_fd = { .fd = connection->kernel, .events = POLLIN };
+
+	return poll(&poll_fd, 1, 0) == 1;
+}
+
+const struct answer *connection_receive(struct connection *connection)
+{
+	static struct answer answer;
+	struct fuse_out_header header;
+	struct iovec parts[2] = { { &header, sizeof(header) }, { answer.data, sizeof(answer.data) } };
+	ssize_t size;
+
+	wait_readable(connection->kernel);
+	size = readv(connection->kernel, parts, 2);
+	CHECK(size >= (ssize_t)sizeof(header) && header.len == size);
+	CHECK(header.error <= 0 && header.error > -512);
+	CHECK(!header.error || size == sizeof(header));
+	answer.unique = header.unique;
+	answer.error = header.error;
+	answer.size = size - sizeof(header);
+	return &answer;
+}
+
+const struct answer *connection_ask(struct connection *connection, uint32_t opcode, uint64_t node, const void *body,
+				    size_t body_size, const void *rest, size_t rest_size)
+{
+	uint64_t unique = connection_send(connection, opcode, node, body, body_size, rest, rest_size);
+	const struct answer *answer = connection_receive(connection);
+
+	CHECK(answer->unique == unique);
+	return answer;
+}
+
+uint64_t connection_lookup(struct connection *connection, uint64_t directory, const char *name)
+{
+	const struct answer *answer = connection_ask(connection, FUSE_LOOKUP, directory, name, strlen(name) + 1, NULL, 0);
+
+	CHECK(answer->error == 0 && answer->size == sizeof(struct fuse_entry_out));
+	return answer->entry.nodeid;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A mirror of a real cgroup whose connection ends in the test, which plays the kernel: it sends requests, malformed
+ * ones included, and takes the replies. No passthrough, and nothing is mounted.
+ */
+#ifndef CGFS_TEST_CONNECTION_H
+#define CGFS_TEST_CONNECTION_H
+
+#include "mirror/internal.h"
+
+struct connection {
+	struct cgfs_mirror *mirror;
+	int kernel;		/* the kernel's end */
+	char source[512];	/* a cgroup of this connection's own */
+	uint64_t last_unique;
+};
+
+/* The answer to a request: error 0 or -errno, and what follows the header. */
+struct answer {
+	uint64_t unique;
+	int error;
+	size_t size;
+	union {
+		char data[MAX_IO];
+		struct fuse_entry_out entry;
+		struct fuse_attr_out attr;
+		struct fuse_write_out write;
+		struct mirror_init_out init;
+	};
+};
+
+void connection_open(struct connection *connection);
+/* The same before INIT was exchanged and anything runs: for mirror_negotiate. */
+void connection_create(struct connection *connection);
+void connection_close(struct connection *connection);
+
+/* Send any message. */
+void connection_send_raw(struct connection *connection, const void *data, size_t size);
+/* Send a request as root, with the body in parts of which each may be missing. Returns its unique id. */
+uint64_t connection_send(struct connection *connection, uint32_t opcode, uint64_t node, const void *body, size_t body_size,
+			 const void *rest, size_t rest_size);
+/* The next answer, whichever request it is for. */
+const struct answer *connection_receive(struct connection *connection);
+bool connection_has_answer(struct connection *connection);
+/* Send and receive. */
+const struct answer *connection_ask(struct connection *connection, uint32_t opcode, uint64_t node, const void *body,
+				    size_t body_size, const void *rest, size_t rest_size);
+/* LOOKUP: the node id of a name below a directory, which has to be there. */
+uint64_t connection_lookup(struct connection *connection, uint64_t directory, const char *name);
+/* Wait until fd is readable, for as long as a loaded machine may take; then the test has failed. */
+void wait_readable(int fd);
+
+/* The control files of the mirror. */
+extern const char *const control_names[2];
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Requests that wait hold up nobody, are answered when what they wait for comes, and can be interrupted. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include "connection.h"
+#include "test.h"
+
+/* FUSE_WRITE waits here until the test lets one go, the way a write to a cgroup file may; FUSE_STATFS does so too, but
+ * does not say before that it may wait. */
+static int gate;
+
+static void pass_gate(struct request *request)
+{
+	eventfd_t one;
+	int error;
+
+	loop_interruptible_begin(request);
+	error = eventfd_read(gate, &one) < 0 ? -errno : 0;
+	loop_interruptible_end(request);
+	reply_error(request, error);
+}
+
+static void handle_slowly(struct request *request)
+{
+	switch (request->header->opcode) {
+	case FUSE_WRITE:
+		loop_may_block(request);
+		pass_gate(request);
+		break;
+	case FUSE_STATFS:
+		pass_gate(request);
+		break;
+	default:
+		dispatch(request);
+	}
+}
+
+static void open_slow(struct connection *connection)
+{
+	gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	CHECK(gate >= 0);
+	connection_create(connection);
+	connection->mirror->handle = handle_slowly;
+	CHECK(relay_start(connection->mirror) == 0 && loop_start(connection->mirror) == 0);
+}
+
+static void close_slow(struct connection *connection)
+{
+	connection_close(connection);
+	close(gate);
+}
+
+static uint64_t send_slow(struct connection *connection, uint32_t opcode)
+{
+	return connection_send(connection, opcode, FUSE_ROOT_ID, NULL, 0, NULL, 0);
+}
+
+static void let_go(int count)
+{
+	CHECK(eventfd_write(gate, (eventfd_t)count) == 0);
+}
+
+static void interrupt(struct connection *connection, uint64_t unique)
+{
+	const struct fuse_interrupt_in in = { .unique = unique };
+
+	connection_send(connection, FUSE_INTERRUPT, 0, &in, sizeof(in), NULL, 0);
+}
+
+static void check_answers(struct connection *connection)
+{
+	const struct fuse_getattr_in in = {};
+
+	CHECK(connection_ask(connection, FUSE_GETATTR, FUSE_ROOT_ID, &in, sizeof(in), NULL, 0)->error == 0);
+}
+
+static void receive_all(struct connection *connection, int count)
+{
+	for (int i = 0; i < count; i++)
+		CHECK(connection_receive(connection)->error == 0);
+}
+
+TEST(loop_answers_while_requests_wait)
+{
+	struct connection connection;
+
+	open_slow(&connection);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 40; i++) {
+			send_slow(&connection, FUSE_WRITE);
+			check_answers(&connection);
+		}
+		let_go(40);
+		receive_all(&connection, 40);
+		check_answers(&connection);
+	}
+	close_slow(&connection);
+}
+
+TEST(loop_answers_while_a_request_waits_unexpectedly)
+{
+	struct connection connection;
+
+	open_slow(&connection);
+	for (int i = 0; i < 5; i++) {
+		send_slow(&connection, FUSE_STATFS);
+		check_answers(&connection);
+	}
+	let_go(5);
+	receive_all(&connection, 5);
+	check_answers(&connection);
+	close_slow(&connection);
+}
+
+TEST(loop_serves_what_had_to_wait_for_a_thread)
+{
+	enum { MORE_THAN_THREADS = 400 };
+	struct connection connection;
+
+	open_slow(&connection);
+	for (int i = 0; i < MORE_THAN_THREADS; i++)
+		send_slow(&connection, FUSE_WRITE);
+	let_go(MORE_THAN_THREADS);
+	receive_all(&connection, MORE_THAN_THREADS);
+	check_answers(&connection);
+	close_slow(&connection);
+}
+
+TEST(loop_interrupts_a_request_that_waits)
+{
+	struct connection connection;
+
+	open_slow(&connection);
+	for (int i = 0; i < 50; i++) {
+		uint64_t unique = send_slow(&connection, FUSE_WRITE);
+		const struct answer *answer;
+
+		interrupt(&connection, unique);
+		answer = connection_receive(&connection);
+		CHECK(answer->unique == unique && answer->error == -EINTR);
+	}
+	close_slow(&connection);
+}
+
+TEST(loop_interrupts_that_one_only)
+{
+	struct connection connection;
+	uint64_t first, second;
+
+	open_slow(&connection);
+	first = send_slow(&connection, FUSE_WRITE);
+	second = send_slow(&connection, FUSE_WRITE);
+	interrupt(&connection, second);
+	CHECK(connection_receive(&connection)->unique == second);
+	interrupt(&connection, second);		/* answered already */
+	interrupt(&connection, 123456);		/* never heard of */
+	check_answers(&connection);
+	let_go(1);
+	CHECK(connection_receive(&connection)->unique == first);
+	close_slow(&connection);
+}
+
+TEST(loop_ends_with_the_connection_and_its_last_request)
+{
+	struct connection connection;
+
+	open_slow(&connection);
+	send_slow(&connection, FUSE_WRITE);
+	check_answers(&connection);
+	CHECK(shutdown(connection.kernel, SHUT_RDWR) == 0);
+	loop_wait_for_end(connection.mirror);
+	let_go(1);
+	close_slow(&connection);
+}
