@@ -25,6 +25,7 @@ class _Lib:
     BPF_MAP_TYPE_HASH: int
     BPF_MAP_TYPE_ARRAY: int
     BPF_MAP_TYPE_PROG_ARRAY: int
+    BPF_MAP_TYPE_PERCPU_ARRAY: int
     BPF_F_ALLOW_OVERRIDE: int
     BPF_F_ALLOW_MULTI: int
     BPF_F_REPLACE: int
@@ -33,9 +34,7 @@ class _Lib:
     CGFS_PROG: int
     CGFS_MAP: int
     CGFS_LINK: int
-    def cgfs_prog_attach(
-        self, cgroup_fd: int, prog_fd: int, attach_type: int, flags: int, replace_fd: int
-    ) -> int: ...
+    def cgfs_prog_attach(self, cgroup_fd: int, prog_fd: int, attach_type: int, flags: int, replace_fd: int) -> int: ...
     def cgfs_prog_detach(self, cgroup_fd: int, attach_type: int, prog_fd: int) -> int: ...
     def cgfs_prog_query(
         self,

@@ -46,6 +46,7 @@ class MapType(_OpenIntEnum):
     HASH = lib.BPF_MAP_TYPE_HASH
     ARRAY = lib.BPF_MAP_TYPE_ARRAY
     PROG_ARRAY = lib.BPF_MAP_TYPE_PROG_ARRAY
+    PERCPU_ARRAY = lib.BPF_MAP_TYPE_PERCPU_ARRAY
 
 
 class AttachFlags(IntFlag):

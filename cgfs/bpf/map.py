@@ -18,6 +18,9 @@ _PLAIN = frozenset({MapType.HASH, MapType.ARRAY, MapType.PROG_ARRAY})
 more.
 """
 
+_PER_CPU = frozenset({MapType.PERCPU_ARRAY})
+_POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
+
 
 @dataclass(frozen=True, slots=True)
 class MapInfo:
@@ -83,7 +86,7 @@ class Map(Descriptor):
 
     def lookup(self, key: bytes) -> bytes | None:
         """The value of *key*, None if there is none. In a PROG_ARRAY that is the program's id."""
-        info = self._plain_info(key)
+        info = self._info_for(key, _PLAIN)
         value = ffi.new("uint8_t[]", info.value_size)
         result = lib.cgfs_map_lookup(self.fd, ffi.from_buffer(key), value)
         if result == -errno.ENOENT:
@@ -91,9 +94,18 @@ class Map(Descriptor):
         check(result, f"reading the BPF map {info.name}")
         return bytes(value)
 
+    def lookup_per_cpu(self, key: bytes) -> tuple[bytes, ...]:
+        """The value of *key* on each possible CPU, in a PERCPU_ARRAY. Raises OSError: ENOENT if there is none."""
+        info = self._info_for(key, _PER_CPU)
+        stride = -(-info.value_size // 8) * 8
+        values = ffi.new("uint8_t[]", stride * _number_of_possible_cpus())
+        check(lib.cgfs_map_lookup(self.fd, ffi.from_buffer(key), values), f"reading the BPF map {info.name}")
+        data = bytes(values)
+        return tuple(data[start : start + info.value_size] for start in range(0, len(data), stride))
+
     def update(self, key: bytes, value: bytes) -> None:
         """Set the value of *key*. Raises OSError: EPERM if the map is frozen, E2BIG if it is full."""
-        info = self._plain_info(key)
+        info = self._info_for(key, _PLAIN)
         if len(value) != info.value_size:
             raise OSError(
                 errno.EINVAL,
@@ -106,7 +118,7 @@ class Map(Descriptor):
         """Remove *key*. Raises OSError: ENOENT if it is not there, EINVAL for an ARRAY, which keeps all its
         keys.
         """
-        info = self._plain_info(key)
+        info = self._info_for(key, _PLAIN)
         check(lib.cgfs_map_delete(self.fd, ffi.from_buffer(key)), f"deleting from the BPF map {info.name}")
 
     def freeze(self) -> None:
@@ -117,12 +129,10 @@ class Map(Descriptor):
         """Pin the map at *path*, mode 0600. Raises OSError: EEXIST, EPERM where no bpf file system is."""
         check(lib.cgfs_pin(self.fd, os.fsencode(path)), f"pinning a BPF map at {path}")
 
-    def _plain_info(self, key: bytes) -> MapInfo:
+    def _info_for(self, key: bytes, types: frozenset[MapType]) -> MapInfo:
         info = self.info()
-        if info.type not in _PLAIN:
-            raise OSError(
-                errno.EINVAL, f"the BPF map {info.name} is of type {info.type.name}, which cgfs does not read"
-            )
+        if info.type not in types:
+            raise OSError(errno.EINVAL, f"the BPF map {info.name} is of type {info.type.name}, which is not read so")
         if len(key) != info.key_size:
             raise OSError(errno.EINVAL, f"a key of the BPF map {info.name} has {info.key_size} bytes, not {len(key)}")
         return info
@@ -130,3 +140,10 @@ class Map(Descriptor):
     def _is_frozen(self) -> bool:
         fdinfo = Path(f"/proc/self/fdinfo/{self.fd}").read_text(encoding="ascii", errors="replace")
         return "\nfrozen:\t1\n" in fdinfo
+
+
+def _number_of_possible_cpus() -> int:
+    """As many values the kernel copies for one key of a per-CPU map (bpf_percpu_array_copy())."""
+    ranges = _POSSIBLE_CPUS.read_text(encoding="ascii").strip().split(",")
+    bounds = [[int(cpu) for cpu in range_.split("-")] for range_ in ranges]
+    return sum(bound[-1] - bound[0] + 1 for bound in bounds)

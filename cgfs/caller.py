@@ -1,0 +1,116 @@
+"""Who asks: the thread behind a request, its capabilities, and what is open in it.
+
+A FUSE request says tid, uid and gid of the thread that made it. While the request is unanswered that thread waits in
+the kernel, also when it was killed, so that its tid is nobody else's meanwhile: ask before answering.
+
+Sources: pidfd_open(2), pidfd_getfd(2), capabilities(7), proc_pid_status(5), user_namespaces(7).
+"""
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgfs._native import lib
+from cgfs.bpf import Program, program_info
+from cgfs.descriptor import Descriptor
+
+_CAP_NET_ADMIN = 12
+_PIDFD_THREAD = os.O_EXCL  # include/uapi/linux/pidfd.h, Linux 6.9
+_INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO of include/linux/proc_ns.h: the inode number, a constant
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A thread by its number in our PID namespace; *tid* is 0 if it has none there. *uid* and *gid* are its fsuid and
+    fsgid.
+    """
+
+    tid: int
+    uid: int
+    gid: int
+
+    def open_program(self, number: int) -> Program:
+        """A copy of the BPF program that is open in the thread as descriptor *number*; the caller owns it then.
+
+        Raises OSError: EBADF if nothing is open there, EINVAL if it is no BPF program, EPERM if the thread is not
+        to be seen from our PID namespace, ESRCH if it is gone.
+        """
+        if self.tid == 0:
+            raise OSError(errno.EPERM, "the calling thread cannot be seen from the PID namespace of cgfs")
+        with Descriptor(open_thread(self.tid)) as thread:
+            fd = lib.cgfs_pidfd_getfd(thread.fd, number)
+        if fd < 0:
+            raise OSError(-fd, f"descriptor {number} of thread {self.tid}: {os.strerror(-fd)}")
+        program = Program(fd)
+        try:
+            program_info(fd)
+        except OSError as error:
+            program.close()
+            raise OSError(error.errno, f"descriptor {number} of thread {self.tid} is no BPF program") from None
+        return program
+
+    def has_cap_net_admin(self) -> bool:
+        """Whether CAP_NET_ADMIN in the initial user namespace is in the thread's effective set.
+
+        A thread that is gone or not to be seen has none.
+        """
+        try:
+            effective = int(_status(self.tid)["CapEff"], 16)
+            namespace = os.stat(f"/proc/{self.tid}/ns/user").st_ino
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return bool(effective >> _CAP_NET_ADMIN & 1) and namespace == _INITIAL_USER_NAMESPACE
+
+    @property
+    def pid(self) -> int:
+        """The thread's process; 0 if the thread is gone or not to be seen."""
+        try:
+            return int(_status(self.tid)["Tgid"])
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
+
+    @property
+    def command(self) -> str:
+        """The thread's name with what is not printable escaped, `?` if it is gone or not to be seen."""
+        try:
+            name = Path(f"/proc/{self.tid}/comm").read_bytes().removesuffix(b"\n")
+        except (FileNotFoundError, ProcessLookupError):
+            return "?"
+        text = name.decode(errors="backslashreplace")
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+    @property
+    def description(self) -> str:
+        """For people and logs: `uid 1000, pid 4711 (curl)`."""
+        return f"uid {self.uid}, pid {self.pid or '?'} ({self.command})"
+
+
+def open_thread(tid: int) -> int:
+    """A pidfd of that thread, or of its process where the kernel has none of threads. The caller closes it.
+
+    Raises OSError ESRCH if there is no such thread.
+    """
+    try:
+        return os.pidfd_open(tid, _PIDFD_THREAD)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return open_process_of(
+        tid
+    )  # before Linux 6.9; right for all that share their descriptors, and these are nearly all
+
+
+def open_process_of(tid: int) -> int:
+    """A pidfd of the process that the thread *tid* is of. The caller closes it. Raises OSError ESRCH."""
+    try:
+        process = int(_status(tid)["Tgid"])
+    except FileNotFoundError:
+        raise ProcessLookupError(errno.ESRCH, f"there is no thread {tid}") from None
+    return os.pidfd_open(process)
+
+
+def _status(tid: int) -> dict[str, str]:
+    """The fields of /proc/TID/status. Raises OSError: ENOENT or ESRCH if there is no such thread."""
+    lines = Path(f"/proc/{tid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

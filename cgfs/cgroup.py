@@ -1,0 +1,105 @@
+"""Directories of cgroup2 by descriptor: opened by cgroup id, their ancestors, owners and extended attributes.
+
+A cgroup's id is the inode number of its directory and never used again; a cgroup that is gone cannot be opened by it,
+whatever else has its name now. Must not know what control files and filters are.
+
+Sources: open_by_handle_at(2), xattr(7), Documentation/admin-guide/cgroup-v2.rst, fs/kernfs.
+"""
+
+import errno
+import os
+from dataclasses import dataclass
+
+from cgfs._native import lib
+from cgfs.descriptor import Descriptor
+
+ROOT_ID = 1
+"""The id of the hierarchy's root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    uid: int
+    gid: int
+
+
+def open_cgroup(mount_fd: int, cgroup_id: int) -> Descriptor:
+    """Open the directory of that cgroup, for reading. *mount_fd* (borrowed) is any directory of the cgroup2 mount.
+
+    An id of any cgroup of the hierarchy will do, also of one that is not below the mount's root.
+    Raises OSError: ESTALE if the cgroup is gone, ENOTDIR if the id is that of a file, EPERM without
+    CAP_DAC_READ_SEARCH.
+    """
+    fd = lib.cgfs_cgroup_open(mount_fd, cgroup_id)
+    if fd < 0:
+        raise OSError(-fd, f"opening the cgroup with id {cgroup_id}: {os.strerror(-fd)}")
+    return Descriptor(fd)
+
+
+def id_of(cgroup_fd: int) -> int:
+    """The id of the cgroup open as *cgroup_fd* (borrowed)."""
+    return os.fstat(cgroup_fd).st_ino
+
+
+def ancestor_ids(cgroup_fd: int) -> tuple[int, ...]:
+    """The ids of the ancestors of the cgroup open as *cgroup_fd* (borrowed), from its parent to the mount's root.
+
+    Raises OSError: ENOENT if the cgroup is not below the root of the mount that *cgroup_fd* was opened in.
+    """
+    ids: list[int] = []
+    current = Descriptor(os.dup(cgroup_fd))
+    try:
+        while (parent := _parent(current.fd)) is not None:
+            current.close()
+            current = parent
+            ids.append(id_of(current.fd))
+    finally:
+        current.close()
+    return tuple(ids)
+
+
+def controllers_owner(cgroup_fd: int) -> Owner:
+    """Who owns cgroup.controllers of the cgroup open as *cgroup_fd* (borrowed): whoever made the cgroup, since
+    delegation leaves that file alone.
+
+    Raises OSError: ENODEV if the cgroup is gone.
+    """
+    try:
+        status = os.stat("cgroup.controllers", dir_fd=cgroup_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        raise OSError(errno.ENODEV, "asking for the owner of cgroup.controllers: the cgroup has been removed") from None
+    return Owner(status.st_uid, status.st_gid)
+
+
+def get_xattr(cgroup_fd: int, name: str) -> bytes | None:
+    """The extended attribute *name* of the cgroup open as *cgroup_fd* (borrowed), None if there is none."""
+    try:
+        return os.getxattr(cgroup_fd, name)
+    except OSError as error:
+        if error.errno == errno.ENODATA:
+            return None
+        raise
+
+
+def set_xattr(cgroup_fd: int, name: str, value: bytes) -> None:
+    """Set it. Raises OSError: EPERM for `trusted.` without CAP_SYS_ADMIN; E2BIG or ENOSPC if *value* is too long."""
+    os.setxattr(cgroup_fd, name, value)
+
+
+def remove_xattr(cgroup_fd: int, name: str) -> None:
+    """Remove it; one that is not there is no error."""
+    try:
+        os.removexattr(cgroup_fd, name)
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+
+
+def _parent(cgroup_fd: int) -> Descriptor | None:
+    """The parent (O_PATH), None at the root of the mount."""
+    fd = lib.cgfs_cgroup_parent(cgroup_fd)
+    if fd == -errno.EXDEV:
+        return None
+    if fd < 0:
+        raise OSError(-fd, f"opening a cgroup's parent: {os.strerror(-fd)}")
+    return Descriptor(fd)
