@@ -57,7 +57,7 @@ class Caller:
         """
         try:
             effective = int(_status(self.tid)["CapEff"], 16)
-            namespace = os.stat(f"/proc/{self.tid}/ns/user").st_ino
+            namespace = Path(f"/proc/{self.tid}/ns/user").stat().st_ino
         except (FileNotFoundError, ProcessLookupError):
             return False
         return bool(effective >> _CAP_NET_ADMIN & 1) and namespace == _INITIAL_USER_NAMESPACE

@@ -23,20 +23,21 @@ class Owner:
     gid: int
 
 
-def open_cgroup(mount_fd: int, cgroup_id: int) -> Descriptor:
-    """Open the directory of that cgroup, for reading. *mount_fd* (borrowed) is any directory of the cgroup2 mount.
+def open_cgroup(mount_fd: int, id_: int) -> Descriptor:
+    """Open the directory of the cgroup with that id, for reading.
 
-    An id of any cgroup of the hierarchy will do, also of one that is not below the mount's root.
+    *mount_fd* (borrowed) is any directory of the cgroup2 mount. An id of any cgroup of the hierarchy will do, also of
+    one that is not below the mount's root.
     Raises OSError: ESTALE if the cgroup is gone, ENOTDIR if the id is that of a file, EPERM without
     CAP_DAC_READ_SEARCH.
     """
-    fd = lib.cgfs_cgroup_open(mount_fd, cgroup_id)
+    fd = lib.cgfs_cgroup_open(mount_fd, id_)
     if fd < 0:
-        raise OSError(-fd, f"opening the cgroup with id {cgroup_id}: {os.strerror(-fd)}")
+        raise OSError(-fd, f"opening the cgroup with id {id_}: {os.strerror(-fd)}")
     return Descriptor(fd)
 
 
-def id_of(cgroup_fd: int) -> int:
+def cgroup_id(cgroup_fd: int) -> int:
     """The id of the cgroup open as *cgroup_fd* (borrowed)."""
     return os.fstat(cgroup_fd).st_ino
 
@@ -52,7 +53,7 @@ def ancestor_ids(cgroup_fd: int) -> tuple[int, ...]:
         while (parent := _parent(current.fd)) is not None:
             current.close()
             current = parent
-            ids.append(id_of(current.fd))
+            ids.append(cgroup_id(current.fd))
     finally:
         current.close()
     return tuple(ids)
