@@ -114,7 +114,7 @@ def _mounted(settings: Settings) -> Iterator[Mirror]:
         settings.source,
         settings.mountpoint,
         control_names=[file.name for file in CONTROL_FILES],
-        fsname="cgfs",
+        fsname=str(settings.source),
         allow_other=options.allow_other,
         passthrough=options.passthrough,
         mount_flags=MS_RDONLY if options.read_only else 0,

@@ -79,10 +79,15 @@ def cgroup2_mount() -> Path:
     raise OSError(errno.ENODEV, f"no cgroup2 mount is to be seen here: {advice}")
 
 
+def is_on(path: Path, fstype: str) -> bool:
+    """Whether *path* is on a mounted file system of that type. Raises OSError where it cannot be reached."""
+    device = path.stat().st_dev
+    return any(mount.device == device for mount in mounts() if mount.fstype == fstype)
+
+
 def is_cgroup2(path: Path) -> bool:
     """Whether *path* is on cgroup2 itself. Raises OSError where it cannot be reached."""
-    device = path.stat().st_dev
-    return any(mount.device == device for mount in mounts() if mount.fstype == "cgroup2")
+    return is_on(path, "cgroup2")
 
 
 def without_links(path: Path) -> Path:

@@ -7,6 +7,7 @@ import logging
 import logging.handlers
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -33,9 +34,7 @@ _LOG_FILE = Path("/var/log/cgfs.log")
     metavar="N",
     help="With --foreground: when the mount answers, write the line `ready` to descriptor N and close it.",
 )
-def command(
-    mountpoint: Path, source: Path | None, options: str, foreground: bool, ready_fd: int | None
-) -> None:
+def command(mountpoint: Path, source: Path | None, options: str, foreground: bool, ready_fd: int | None) -> None:
     """Show cgroup2 at MOUNTPOINT, with the filters' control files in every directory.
 
     OPTIONS: noallow_other (only root may use the mirror), attach_cap (attaching needs CAP_NET_ADMIN too; on
@@ -76,7 +75,7 @@ def _serve_behind(source: Path, mountpoint: Path, options: MountOptions) -> None
     settings = daemon.Settings(source, mountpoint, options)
     daemon.check(settings)
 
-    def serve(ready: object) -> None:
+    def serve(ready: Callable[[], None]) -> None:
         logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
         daemon.serve(settings, ready)
 

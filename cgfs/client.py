@@ -1,0 +1,124 @@
+"""Attach, detach and read a cgroup's filters through the control files of a mirror.
+
+    from cgfs import client
+
+    client.attach("/run/cgfs/my.cgroup/net.egress_filter", "filter.o")
+    client.read("/run/cgfs/my.cgroup/net.egress_filter")      # "bpf:5b4b1f0b4e8d6a72\\n"
+    client.detach("/run/cgfs/my.cgroup/net.egress_filter")
+
+Owns what is asked of a control file, from the outside: it opens the file and does what native/include/cgfs.h says, so
+that the permissions of the file decide, and nothing else. Never touches the cgroup itself.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+from cgfs import bpf, mountinfo
+from cgfs.control import ControlFile, by_name
+from cgfs.descriptor import Descriptor
+
+_ATTACH = struct.Struct("=iIQQ")  # struct cgfs_attach
+_IOC_ATTACH = 1 << 30 | _ATTACH.size << 16 | 0xC6 << 8 | 1  # asm-generic/ioctl.h: _IOW
+_OVERRIDABLE = 1 << 0
+_NONRECURSIVE = 1 << 1
+
+_WORDS = {
+    errno.EINVAL: "the program is not of the type that this file takes, or the kernel refuses it for this hook",
+    errno.EPERM: "this mount demands CAP_NET_ADMIN of whoever attaches (mount option attach_cap)",
+    errno.EBUSY: "here or above, a filter is attached in another mode; where it is here, detach it first",
+    errno.EEXIST: "somebody else has attached this very program here",
+    errno.EOPNOTSUPP: "this program cannot be attached for one cgroup only",
+    errno.ENODEV: "the cgroup has been removed",
+    errno.ENOTTY: "this is no control file of a mirror",
+    errno.E2BIG: "64 programs are attached here, and the kernel takes no more",
+}
+"""What an errno of the ioctl means."""
+
+
+def attach(
+    path: str | Path, program: int | str | Path, *, overridable: bool = False, nonrecursive: bool = False
+) -> None:
+    """Attach *program* through the control file *path*: what came through it before is replaced.
+
+    *program* is a descriptor (borrowed), or says where the program is: an ELF object, `FILE.o` or `FILE.o:SECTION`; the
+    path of a pinned program; `id:N`. Raises OSError as cgfs.h says, or as opening the program does.
+    """
+    file = _control_file(path)
+    flags = (_OVERRIDABLE if overridable else 0) | (_NONRECURSIVE if nonrecursive else 0)
+    with _opened(path, os.O_WRONLY) as control:
+        if isinstance(program, int):
+            _attach(control, program, flags, path)
+        else:
+            with open_program(str(program), file) as opened:
+                _attach(control, opened.fd, flags, path)
+
+
+def detach(path: str | Path) -> None:
+    """Write `none` to the control file *path*: nothing is attached afterwards.
+
+    Raises OSError: EPERM where something else is attached than what came through the file, unless root asks.
+    """
+    try:
+        write(path, "none")
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            words = "what is attached here did not come through this file: only root can remove it"
+            raise OSError(errno.EPERM, words, str(path)) from error
+        raise
+
+
+def write(path: str | Path, line: str) -> None:
+    """Write one command to the control file *path*. Raises OSError as the file does: EINVAL where it is none."""
+    _control_file(path)
+    with _opened(path, os.O_WRONLY) as control:
+        try:
+            os.write(control.fd, line.encode())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def read(path: str | Path) -> str:
+    """The content of the control file *path*."""
+    _control_file(path)
+    with _opened(path, os.O_RDONLY) as control, open(control.fd, "rb", closefd=False) as file:
+        return file.read().decode()
+
+
+def open_program(where: str, file: ControlFile) -> bpf.Program:
+    """The program of `FILE.o`, `FILE.o:SECTION`, `id:N` or a pinned path, to be attached to *file*."""
+    kind, _, number = where.partition(":")
+    if kind == "id" and number.isdecimal():
+        return bpf.Program.by_id(int(number))
+    path, section = Path(where), None
+    if not path.exists() and ":" in where:
+        before, _, section = where.rpartition(":")
+        path = Path(before)
+    if not path.exists():
+        raise OSError(errno.ENOENT, "no such program: name FILE.o, FILE.o:SECTION, a pinned path or id:N", where)
+    if mountinfo.is_on(path, "bpf"):
+        return bpf.Program.pinned(path)
+    return bpf.load_object(path, section, prog_type=file.prog_type, attach_type=file.attach_type)
+
+
+def _control_file(path: str | Path) -> ControlFile:
+    """The row of the table: nothing else is ever written to."""
+    return by_name(Path(path).name)
+
+
+def _opened(path: str | Path, flags: int) -> Descriptor:
+    try:
+        return Descriptor(os.open(path, flags | os.O_CLOEXEC))
+    except PermissionError as error:
+        words = "permission denied: the control file's owner and mode decide who may"
+        raise OSError(error.errno, words, str(path)) from error
+
+
+def _attach(control: Descriptor, prog_fd: int, flags: int, path: str | Path) -> None:
+    try:
+        fcntl.ioctl(control.fd, _IOC_ATTACH, _ATTACH.pack(prog_fd, flags, 0, 0))
+    except OSError as error:
+        words = _WORDS.get(error.errno or 0, error.strerror)
+        raise OSError(error.errno, words, str(path)) from error

@@ -1,0 +1,91 @@
+"""`cgfs show`: the filters of a cgroup and what is in force there."""
+
+import datetime
+import itertools
+import pwd
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from cgfs import hierarchy, terminal
+from cgfs.bpf import ProgramInfo
+from cgfs.commands.arguments import cgroup_argument
+
+
+@click.command("show")
+@cgroup_argument
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(cgroup: Path, as_json: bool) -> None:
+    """Show what is in the control files of CGROUP, a directory of a mirror, and what is in force there.
+
+    In force are its own programs and those of the cgroups above, in the order in which they run. Only root is
+    told of them; others see what is in the files.
+    """
+    filters = hierarchy.filters_of(cgroup)
+    if as_json:
+        terminal.print_json({"cgroup": str(cgroup), "filters": [_as_json(each) for each in filters]})
+        return
+    console = terminal.console()
+    console.print(Text(terminal.printable(str(cgroup)), style="bold"))
+    for each in filters:
+        _show(each, console)
+
+
+def _show(filters: hierarchy.Filters, console: Console) -> None:
+    for heading, line in itertools.zip_longest([filters.file.name], filters.lines, fillvalue=""):
+        console.print(Text(f"{heading:26}{terminal.shortened(line)}"))
+    if not filters.in_force:
+        return
+    table = terminal.table("in force", "filter", "id", "name", "tag", "loaded", "by")
+    for each in filters.in_force:
+        program = each.program
+        table.add_row(
+            "here" if each.own else Text(terminal.printable(each.cgroup)),
+            Text(terminal.shortened(each.line or "", 60)),
+            str(program.id),
+            Text(terminal.printable(program.name)),
+            program.tag,
+            f"{loaded_at(program).astimezone():%Y-%m-%d %H:%M:%S}",
+            _user(program.uid),
+        )
+    console.print(Padding(table, (0, 0, 0, 2)))
+
+
+def loaded_at(program: ProgramInfo) -> datetime.datetime:
+    """When *program* was loaded, to the second: the kernel counts it from the boot."""
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - program.loaded_at_ns / 1e9
+    return datetime.datetime.fromtimestamp(round(time.time() - age_s), datetime.UTC)
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _as_json(filters: hierarchy.Filters) -> dict[str, Any]:
+    return {
+        "file": filters.file.name,
+        "content": list(filters.lines),
+        "in_force": None if filters.in_force is None else [_program_as_json(each) for each in filters.in_force],
+    }
+
+
+def _program_as_json(each: hierarchy.InForce) -> dict[str, Any]:
+    program = each.program
+    return {
+        "cgroup": each.cgroup,
+        "own": each.own,
+        "filter": each.line,
+        "id": program.id,
+        "name": program.name,
+        "tag": program.tag,
+        "loaded_at": loaded_at(program).isoformat(),
+        "uid": program.uid,
+    }

@@ -1,0 +1,205 @@
+"""Which cgroup a path stands for, and what is in force there: the questions of `cgfs show` and `cgfs tree`.
+
+Owns the way from a path on a mirror to the cgroup behind it, and the attribution of every program in force to
+the cgroup that it is attached to. Reads only: what is attached here is what the control file says, what comes
+from above is what the kernel says, and it says it to root only. A cgroup that vanishes meanwhile is left out.
+
+Sources: compute_effective_progs() in kernel/bpf/cgroup.c: a cgroup's own programs first, then its ancestors';
+fsopen(2) and fsmount(2): a cgroup2 of our own, wherever others are mounted and whatever hides them.
+"""
+
+import collections
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgfs import bpf, mountinfo
+from cgfs.cgroup import open_cgroup
+from cgfs.control import CONTROL_FILES, ControlFile
+
+_GONE = (errno.ENOENT, errno.ENODEV, errno.ESTALE)
+
+# asm-generic/unistd.h; linux/mount.h
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_CLOEXEC = 1
+_FSCONFIG_CMD_CREATE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A program that runs for a cgroup.
+
+    *cgroup* is the one that it is attached to, as a path from the root on; *line* what the control file there
+    says of it, None where that is not to be seen on the mirror.
+    """
+
+    cgroup: str
+    own: bool
+    line: str | None
+    program: bpf.ProgramInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """A control file of a cgroup: the lines in it, and what runs there (None: only root is told)."""
+
+    file: ControlFile
+    lines: tuple[str, ...]
+    in_force: tuple[InForce, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """A directory of a mirror, with the content of those of its control files in which there are filters."""
+
+    path: Path
+    filters: dict[str, tuple[str, ...]]
+
+
+def cgroup_at(path: Path) -> Path:
+    """*path* without links, if it is a cgroup's directory on a mirror.
+
+    Raises OSError with what would be right: ENOENT, ENOTDIR, or EINVAL where it is on no mirror.
+    """
+    found = Path(os.path.realpath(path))
+    if not mountinfo.is_on(found, mountinfo.MIRROR_FSTYPE):
+        raise OSError(errno.EINVAL, f"{path} is on no mirror: {_advice(found)}")
+    if not found.is_dir():
+        raise OSError(errno.ENOTDIR, f"{path} is no cgroup: name its directory, {found.parent}")
+    return found
+
+
+def only_mirror() -> Path:
+    """The mirror that is mounted. Raises OSError: ENOENT where there is none, EINVAL where there are more."""
+    found = sorted({mirror.mountpoint for mirror in mountinfo.mirrors()})
+    if not found:
+        raise OSError(errno.ENOENT, "no mirror is mounted: `cgfs mount DIR` mounts one")
+    if len(found) > 1:
+        raise OSError(errno.EINVAL, f"there are several mirrors, name one: {', '.join(map(str, found))}")
+    return found[0]
+
+
+def filters_of(cgroup: Path) -> list[Filters]:
+    """What is attached to *cgroup* (a directory of a mirror) and what is in force there, file by file."""
+    lines = {file: read_lines(cgroup / file.name) for file in CONTROL_FILES}
+    try:
+        with _ancestors(cgroup) as chain:
+            return [Filters(file, lines[file], tuple(_in_force(chain, file))) for file in CONTROL_FILES]
+    except PermissionError:
+        return [Filters(file, lines[file], None) for file in CONTROL_FILES]
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    return tuple(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+
+
+def filtered_cgroups(top: Path) -> Iterator[Cgroup]:
+    """Those of *top* (a directory of a mirror) and the cgroups below it that have filters, parents first."""
+    waiting = [top]
+    while waiting:
+        path = waiting.pop()
+        try:
+            filters = {file.name: read_lines(path / file.name) for file in CONTROL_FILES}
+            with os.scandir(path) as entries:
+                children = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            if error.errno not in _GONE or path == top:
+                raise
+            continue
+        filters = {name: lines for name, lines in filters.items() if lines != ("none",)}
+        if filters:
+            yield Cgroup(path, filters)
+        waiting.extend(sorted(children, reverse=True))
+
+
+def _advice(path: Path) -> str:
+    """Where the cgroup of *path* can be named instead."""
+    mirrors = mountinfo.mirrors()
+    if not mirrors:
+        return "`cgfs mount DIR` mounts one"
+    for mirror in mirrors:
+        source = Path(mirror.source)
+        with contextlib.suppress(OSError, ValueError):
+            there = mirror.mountpoint / path.relative_to(source)
+            if there.stat().st_ino == path.stat().st_ino:
+                return f"the same cgroup on a mirror is {there}"
+    return f"name a directory of {' or '.join(str(mirror.mountpoint) for mirror in mirrors)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ancestor:
+    fd: int
+    path: str
+    mirror: Path | None
+
+
+@contextlib.contextmanager
+def _ancestors(cgroup: Path) -> Iterator[list[_Ancestor]]:
+    """*cgroup* (on a mirror), its parent, and so on to the root, each opened. Raises OSError: EPERM if not root."""
+    with contextlib.ExitStack() as stack:
+        root = _cgroup2()
+        stack.callback(os.close, root)
+        device = cgroup.stat().st_dev
+        fd = stack.enter_context(open_cgroup(root, cgroup.stat().st_ino)).fd
+        chain = [_Ancestor(fd, _path_of(fd), cgroup)]
+        while chain[-1].path != "/":
+            fd = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+            stack.callback(os.close, fd)
+            above = cgroup.parents[len(chain) - 1]
+            chain.append(_Ancestor(fd, _path_of(fd), above if above.stat().st_dev == device else None))
+        yield chain
+
+
+def _path_of(fd: int) -> str:
+    return str(Path(f"/proc/self/fd/{fd}").readlink())
+
+
+def _cgroup2() -> int:
+    """A descriptor of a cgroup2 mount that is at no place. Raises OSError: EPERM without CAP_SYS_ADMIN."""
+    context = _syscall(_FSOPEN, b"cgroup2", _CLOEXEC)
+    try:
+        _syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _syscall(_FSMOUNT, context, _CLOEXEC, 0)
+    finally:
+        os.close(context)
+
+
+def _syscall(number: int, *arguments: int | bytes | None) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    result: int = libc.syscall(number, *arguments)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def _in_force(chain: list[_Ancestor], file: ControlFile) -> Iterator[InForce]:
+    """The kernel's list of what runs for chain[0], each with the nearest cgroup that it is attached to."""
+    shares = [_Share(ancestor, file) for ancestor in chain]
+    for running in bpf.query(chain[0].fd, file.attach_type, effective=True).programs:
+        share = next((share for share in shares if share.holds(running.prog_id)), None)
+        if share is None:
+            continue  # attached or detached while we asked
+        line = share.take(running.prog_id)
+        with contextlib.suppress(FileNotFoundError), bpf.Program.by_id(running.prog_id) as program:
+            yield InForce(share.ancestor.path, share is shares[0], line, program.info())
+
+
+class _Share:
+    """What is attached to one of the ancestors, taken one by one in the order in which it runs."""
+
+    def __init__(self, ancestor: _Ancestor, file: ControlFile) -> None:
+        self.ancestor = ancestor
+        self._left = collections.Counter(each.prog_id for each in bpf.query(ancestor.fd, file.attach_type).programs)
+        lines = () if ancestor.mirror is None else read_lines(ancestor.mirror / file.name)
+        self._lines = iter(lines if len(lines) == self._left.total() else ())
+
+    def holds(self, prog_id: int) -> bool:
+        return self._left[prog_id] > 0
+
+    def take(self, prog_id: int) -> str | None:
+        self._left[prog_id] -= 1
+        return next(self._lines, None)

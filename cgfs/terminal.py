@@ -1,0 +1,41 @@
+"""What the commands print with, for people and for programs.
+
+Owns what a name may do to a terminal (nothing) and the width of what is not printed on one.
+"""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def console() -> Console:
+    """stdout; where that is no terminal, lines are as long as they are."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def table(*headings: str) -> Table:
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        made.add_column(heading, overflow="fold")
+    return made
+
+
+def printable(name: str) -> str:
+    """*name* with every character escaped that would be more than a sign on a terminal."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in name
+    )
+
+
+def shortened(line: str, length: int = 100) -> str:
+    """*line* as it is, or its beginning: a text filter may be 64 KiB long."""
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=2)
+    print()
