@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cgfs import durable
-from cgfs.bpf import ObjectProgram, Program, ProgType, load_object_bytes, programs_of_object
-from cgfs.control import CONTROL_FILES
+from cgfs.bpf import Program, ProgType, load_object_bytes, programs_of_object
+from cgfs.control import CONTROL_FILES, ControlFile
 from cgfs.store.entry import Entry, Origin
 
 DIRECTORY = Path("/var/lib/cgfs/programs")
@@ -48,7 +48,7 @@ class ObjectStore:
         if len(content) > LARGEST_OBJECT:
             raise OSError(errno.EFBIG, f"the object has {len(content)} bytes; {LARGEST_OBJECT} is the most")
         digest = hashlib.sha256(content).hexdigest()
-        programs = [self._describe(content, each) for each in programs_of_object(content) if each.prog_type in _TYPES]
+        programs = programs_in(content)
         if not programs:
             kinds = " or ".join(sorted(kind.name.lower() for kind in _TYPES))
             raise OSError(errno.EINVAL, f"the object has no program of type {kinds}: its section's name says the type")
@@ -109,10 +109,11 @@ class ObjectStore:
                     mode=status.st_mode & 0o7777,
                 )
 
-    def load(self, entry: Entry) -> Program:
-        """Load the program of *entry*, which the caller owns then. Raises OSError as `content` and the kernel do."""
+    def load(self, entry: Entry, file: ControlFile) -> Program:
+        """Load the program of *entry* for *file*; the caller owns it then. Raises OSError as `content` and bpf do."""
         digest, _, section = entry.key.partition(":")
-        return load_object_bytes(self.content(digest), section)
+        content = self.content(digest)
+        return load_object_bytes(content, section, prog_type=file.prog_type, attach_type=file.attach_type)
 
     def _object(self, digest: str) -> Path:
         return self.directory / f"{digest}.o"
@@ -120,8 +121,15 @@ class ObjectStore:
     def _index(self, digest: str) -> Path:
         return self.directory / f"{digest}.json"
 
-    @staticmethod
-    def _describe(content: bytes, program: ObjectProgram) -> StoredProgram:
-        with load_object_bytes(content, program.section) as loaded:
-            info = loaded.info()
-        return StoredProgram(program.section, program.name, info.type, info.tag)
+
+def programs_in(content: bytes) -> list[StoredProgram]:
+    """The programs for control files in the object *content*, with the tags that the kernel gives them.
+
+    Raises OSError: EINVAL if it is no object, or what loading them gives.
+    """
+    found = []
+    for program in programs_of_object(content):
+        if program.prog_type in _TYPES:
+            with load_object_bytes(content, program.section) as loaded:
+                found.append(StoredProgram(program.section, program.name, program.prog_type, loaded.info().tag))
+    return found

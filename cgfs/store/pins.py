@@ -26,7 +26,6 @@ class PinStore:
 
     def keep(self, program: Program, uid: int, gid: int) -> None:
         """Pin *program* (borrowed) for *uid*; a program that is kept already stays as it is."""
-        self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         path = self.directory / f"{uid}-{program.info().id}"
         if path.exists():
             return
@@ -70,7 +69,7 @@ class PinStore:
     def _pins(self) -> list[Path]:
         try:
             return sorted(path for path in self.directory.iterdir() if PIN_NAME.fullmatch(path.name))
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # nothing was ever pinned; or not for us to see
             return []
 
     def _make_room(self, uid: int) -> None:

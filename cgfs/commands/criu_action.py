@@ -1,0 +1,25 @@
+"""`cgfs criu-action`: CRIU's action script for filters."""
+
+import os
+from pathlib import Path
+
+import click
+
+from cgfs import criu, hierarchy
+
+
+@click.command("criu-action")
+@click.option(
+    "--mirror",
+    type=click.Path(path_type=Path),
+    help="Where the mirror of all of cgroup2 is mounted.  [default: the one]",
+)
+def command(mirror: Path | None) -> None:
+    """Be CRIU's action script: `criu dump --action-script 'cgfs criu-action'`, and the same for restore.
+
+    After the dump the filters of the process's cgroup, and of all below it, are saved beside the images as cgfs.json.
+    After the restore, before the process runs on, they are put back.
+    """
+    from cgfs.commands.restore import restore
+
+    criu.act(os.environ, mirror or hierarchy.only_mirror(), restore)

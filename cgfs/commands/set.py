@@ -1,0 +1,44 @@
+"""`cgfs set`: a filter for people who write no BPF."""
+
+from pathlib import Path
+
+import click
+
+from cgfs.bpf import ProgType
+from cgfs.commands.arguments import cgroup_argument, hook_argument
+from cgfs.control import ControlFile, Mode, text_line
+from cgfs.text_filter import parse_text
+
+
+@click.command("set")
+@cgroup_argument
+@hook_argument
+@click.argument("expression")
+@click.option("--overridable", "mode", flag_value=Mode.OVERRIDABLE, help="A cgroup below may replace it there.")
+@click.option("--nonrecursive", "mode", flag_value=Mode.NONRECURSIVE, help="It holds for this cgroup only.")
+def command(cgroup: Path, hook: ControlFile, expression: str, mode: Mode | None) -> None:
+    """Let through only what EXPRESSION says, in CGROUP, a directory of a mirror, and in those below it.
+
+    For ingress and egress EXPRESSION is a packet filter as for tcpdump, `tcp dst port 443 or udp port 53`. For
+    socket-create it is a list of address families, `inet,inet6`; an empty one allows no internet sockets.
+    `none` removes the filter.
+    """
+    from cgfs import client
+
+    if expression == "none":
+        client.detach(cgroup / hook.name)
+        return
+    text = text_of(hook, expression)
+    parse_text(text, hook)  # says more than the errno that a write gives
+    client.write(cgroup / hook.name, text_line(text, mode or Mode.DEFAULT))
+
+
+def text_of(hook: ControlFile, expression: str) -> str:
+    """The text filter of *expression*. Raises OSError: EINVAL if it is none for *hook*."""
+    if hook.prog_type is ProgType.CGROUP_SOCK:
+        return f"families:{expression.removeprefix('families:')}"
+    if expression.startswith("cbpf:"):
+        return expression
+    from cgfs import cbpf, pcap
+
+    return f"cbpf:{cbpf.format_program(pcap.compile_expression(expression))}"

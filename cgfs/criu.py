@@ -1,0 +1,53 @@
+"""CRIU's action script: the filters are saved beside the images, and put back before the process runs on.
+
+CRIU runs the script with its environment: CRTOOLS_SCRIPT_ACTION names the stage, CRTOOLS_IMAGE_DIR the directory of the
+images, CRTOOLS_INIT_PID the process. Only `post-dump` (the processes are still there, stopped) and `post-restore` (they
+are there again, not yet running) concern filters; all other stages are none of ours, and succeed.
+Source: CRIU's documentation, "Action scripts"; criu/action-scripts.c.
+"""
+
+import errno
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cgfs.checkpoint.document import Document, from_json, to_json
+from cgfs.checkpoint.save import save, subtree
+from cgfs.durable import write_file
+
+FILE = "cgfs.json"
+"""The document's name among the images."""
+
+SAVE = "post-dump"
+RESTORE = "post-restore"
+
+
+def act(environment: Mapping[str, str], mirror: Path, restore: Callable[[Document, Path], None]) -> None:
+    """Do what the stage in *environment* wants with the cgroup of the process, seen on *mirror*.
+
+    Raises OSError: EINVAL if CRIU's environment is not there, else what saving or restoring gives.
+    """
+    action = environment.get("CRTOOLS_SCRIPT_ACTION")
+    if action is None:
+        raise OSError(errno.EINVAL, "CRTOOLS_SCRIPT_ACTION is not set: CRIU runs this, as its --action-script")
+    if action not in (SAVE, RESTORE):
+        return
+    images, pid = environment.get("CRTOOLS_IMAGE_DIR"), environment.get("CRTOOLS_INIT_PID")
+    if images is None or pid is None:
+        raise OSError(errno.EINVAL, f"CRTOOLS_IMAGE_DIR and CRTOOLS_INIT_PID are not set, at the stage {action}")
+    document = Path(images) / FILE
+    cgroup = mirror / cgroup_of(int(pid)).relative_to("/")
+    if action == SAVE:
+        write_file(document, to_json(save(cgroup, subtree(cgroup))).encode(), mode=0o600)
+    elif document.exists():
+        restore(from_json(document.read_text(encoding="utf-8")), cgroup)
+
+
+def cgroup_of(pid: int) -> Path:
+    """The path of a process's cgroup in the cgroup2 hierarchy, from the root on (cgroups(7), /proc/PID/cgroup).
+
+    Raises OSError: ENOENT if there is no such process.
+    """
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        if line.startswith("0::"):
+            return Path(line.removeprefix("0::"))
+    raise OSError(errno.ENOENT, f"process {pid} is in no cgroup2 hierarchy")
