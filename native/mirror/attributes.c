@@ -40,9 +40,28 @@ static struct timespec time_to_set(uint32_t valid, uint32_t set, uint32_t now, u
 }
 
 /*
- * The mode comes before the owner: a chown that clears the set-id bits comes as both, and whoever gives a file away
- * may not change its mode any more.
+ * cgroup2 lets a file be truncated to any size and changes nothing (fs/kernfs/inode.c), but that a truncation takes
+ * away the set-id bits. As the daemon, since whoever has the file open for writing may truncate it whatever its mode.
  */
+static int truncate_node(const struct fuse_setattr_in *in, int fd)
+{
+	char path[FD_PATH_SIZE];
+	struct stat st;
+	mode_t lost = S_ISUID;
+
+	if (!(in->valid & FATTR_KILL_SUIDGID))
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_mode & S_IXGRP)
+		lost |= S_ISGID;
+	if (!(st.st_mode & lost))
+		return 0;
+	fd_path(fd, path);
+	return chmod(path, st.st_mode & 07777 & ~lost) < 0 ? -errno : 0;
+}
+
+/* The mode comes before the owner: whoever gives a file away may not change its mode any more. */
 static int set_attributes(const struct fuse_setattr_in *in, int fd)
 {
 	char path[FD_PATH_SIZE];
@@ -65,7 +84,6 @@ static int set_attributes(const struct fuse_setattr_in *in, int fd)
 	return 0;
 }
 
-/* FATTR_SIZE needs nothing: cgroup2 lets a file be truncated to any size and changes nothing (fs/kernfs/inode.c). */
 static int set_attributes_as_caller(const struct request *request, int fd)
 {
 	const struct fuse_in_header *header = request->header;
@@ -77,6 +95,7 @@ static int set_attributes_as_caller(const struct request *request, int fd)
 
 void handle_setattr(struct request *request)
 {
+	const struct fuse_setattr_in *in = request->body;
 	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
 	int error;
 
@@ -86,6 +105,8 @@ void handle_setattr(struct request *request)
 	}
 	loop_may_block(request);
 	error = set_attributes_as_caller(request, fd);
+	if (!error && in->valid & FATTR_SIZE)
+		error = truncate_node(in, fd);
 	if (error)
 		reply_error(request, error);
 	else
