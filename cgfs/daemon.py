@@ -114,6 +114,7 @@ def _mounted(settings: Settings) -> Iterator[Mirror]:
         settings.source,
         settings.mountpoint,
         control_names=[file.name for file in CONTROL_FILES],
+        control_attach_types=[file.attach_type for file in CONTROL_FILES],
         fsname=str(settings.source),
         allow_other=options.allow_other,
         passthrough=options.passthrough,

@@ -67,12 +67,16 @@ class Mirror:
         mountpoint: Path,
         *,
         control_names: Sequence[str],
+        control_attach_types: Sequence[int] = (),
         fsname: str,
         allow_other: bool = True,
         passthrough: bool = True,
         mount_flags: int = 0,
     ) -> None:
         """Mount the mirror of *source*, a directory of a cgroup2 mount, on *mountpoint*.
+
+        *control_attach_types*: of each of *control_names*, what bpf(2) calls it; without them nobody who polls a
+        control file is woken by changes that others make.
 
         Raises OSError: EINVAL if *source* is on no cgroup2 mount, EPROTONOSUPPORT if the kernel's FUSE is too old,
         and those of mount(2).
@@ -87,6 +91,9 @@ class Mirror:
         options.passthrough = passthrough
         options.control_names = name_table
         options.n_control_names = len(names)
+        type_table = ffi.new("uint32_t[]", list(control_attach_types))
+        if control_attach_types:
+            options.control_attach_types = type_table
         opened = ffi.new("struct cgfs_mirror **")
         _check(lib.cgfs_mirror_open(options, opened), f"cannot mount a mirror of {source} on {mountpoint}")
         self._mirror = opened[0]

@@ -9,6 +9,7 @@ struct cgfs_mirror_options {
 	bool passthrough;
 	const char *const *control_names;
 	size_t n_control_names;
+	const uint32_t *control_attach_types;
 };
 
 struct cgfs_control_ioctl {

@@ -188,5 +188,5 @@ int cgfs_mirror_answer_ioctl(struct cgfs_mirror *mirror, uint64_t unique, int er
 void cgfs_mirror_control_changed(struct cgfs_mirror *mirror, uint64_t node)
 {
 	poller_control_changed(mirror, node);
-	replay_modified(mirror, node);
+	replay_add(mirror, REPLAY_MODIFIED, node, NULL, 0);
 }

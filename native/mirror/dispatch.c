@@ -61,9 +61,9 @@ static const struct operation operations[] = {
 	[FUSE_FSYNCDIR] = {invalid, not_a_directory, 0},
 	[FUSE_STATFS] = {handle_statfs, handle_statfs, 0},
 	[FUSE_OPEN] = {handle_open, handle_relayed, sizeof(struct fuse_open_in)},
-	[FUSE_READ] = {handle_read, handle_relayed, sizeof(struct fuse_read_in)},
+	[FUSE_READ] = {handle_read, handle_control_read, sizeof(struct fuse_read_in)},
 	[FUSE_WRITE] = {handle_write, handle_relayed, sizeof(struct fuse_write_in)},
-	[FUSE_RELEASE] = {handle_release, handle_relayed, sizeof(struct fuse_release_in)},
+	[FUSE_RELEASE] = {handle_release, handle_control_release, sizeof(struct fuse_release_in)},
 	[FUSE_FSYNC] = {handle_fsync, succeed, sizeof(struct fuse_fsync_in)},
 	[FUSE_GETXATTR] = {handle_getxattr, handle_control_getxattr, sizeof(struct fuse_getxattr_in)},
 	[FUSE_LISTXATTR] = {handle_listxattr, handle_control_listxattr, sizeof(struct fuse_getxattr_in)},
@@ -80,6 +80,8 @@ void dispatch(struct request *request)
 	const struct fuse_in_header *header = request->header;
 	const struct operation *operation = NULL;
 
+	if (replay_answers(request))
+		return;
 	if (header->opcode < sizeof(operations) / sizeof(operations[0]))
 		operation = &operations[header->opcode];
 	if (!operation || !operation->mirrored)

@@ -82,8 +82,10 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 		if (out->backing_id < 0)
 			return out->backing_id;
 	}
-	if (!ours)
+	if (!ours) {
+		out->fh = poller_handle(mirror);
 		return 0;
+	}
 	out->open_flags |= FOPEN_DIRECT_IO;
 	kept = fd;
 	fd = -1;
@@ -259,7 +261,7 @@ void handle_write(struct request *request)
 	taken = (holds_pids(node_kind(file->node)) ? write_pid : write_as_caller)(request, file, (const char *)(in + 1),
 										   in->size);
 	if (taken >= 0 && node_kind(file->node) == KIND_SUBTREE_CONTROL)
-		watch_subtree_control_written(request->mirror, file->node);
+		watch_settle(request->mirror);	/* the files of the children have changed */
 	file_put(file);
 	out.size = taken;
 	if (taken < 0)
@@ -273,11 +275,12 @@ void handle_release(struct request *request)
 	const struct fuse_release_in *in = request->body;
 	struct cgfs_mirror *mirror = request->mirror;
 	uint64_t node = request->header->nodeid;
+	bool passed = in->fh & HANDLE_OF_POLLER;
 	struct open_file *file;
 
 	poller_forget(mirror, node, in->fh);
-	file = in->fh ? file_remove(mirror, in->fh) : NULL;
-	if (file ? file->backed : mirror->passthrough && !in->fh)
+	file = passed ? NULL : file_remove(mirror, in->fh);
+	if (passed || (file && file->backed))
 		backing_put(mirror, node);
 	if (file)
 		file_put(file);

@@ -34,6 +34,10 @@ struct fuse_backing_map {
 
 #endif
 
+#if FUSE_KERNEL_MINOR_VERSION < 44
+#define FUSE_NOTIFY_INC_EPOCH 8
+#endif
+
 _Static_assert(sizeof(struct fuse_backing_map) == 16, "struct fuse_backing_map");
 
 /* struct fuse_init_out with max_stack_depth (before 7.40: unused). */

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fuse_abi.h"
@@ -32,6 +33,7 @@ struct relay;		/* relay.c */
 struct control_queue;	/* control.c */
 struct poller;		/* poll.c */
 struct watch;		/* watch.c */
+struct stale;		/* stale.c */
 struct replay;		/* replay.c */
 
 struct request;
@@ -48,6 +50,7 @@ struct cgfs_mirror {
 	bool passthrough;	/* asked for, and granted by INIT */
 	const char **control_names;
 	size_t n_control_names;
+	uint32_t *control_attach_types;	/* of each; NULL: unknown */
 	struct loop *loop;
 	struct backings *backings;
 	struct file_table *files;
@@ -55,6 +58,7 @@ struct cgfs_mirror {
 	struct control_queue *ioctls;
 	struct poller *poller;
 	struct watch *watch;
+	struct stale *stale;
 	struct replay *replay;
 };
 
@@ -257,25 +261,58 @@ struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle);
 
 int poller_create(struct cgfs_mirror *mirror);
 void poller_destroy(struct cgfs_mirror *mirror);
+/* A file handle for an open whose reads the kernel passes through: it names the open to poll.c and nobody else. */
+uint64_t poller_handle(struct cgfs_mirror *mirror);
+#define HANDLE_OF_POLLER (1ull << 63)
 void poller_forget(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);	/* at RELEASE */
 void poller_control_changed(struct cgfs_mirror *mirror, uint64_t node);
+HANDLER(handle_control_read);	/* relayed, but told to poll.c before */
+HANDLER(handle_control_release);
 
 /* --- watch.c: what others change on the cgroup2 mount ------------------------------------------------------------------- */
 
 int watch_start(struct cgfs_mirror *mirror);
 void watch_stop(struct cgfs_mirror *mirror);
-/* Drop what the kernel has cached of a node or of a name. Never called with a lock held, nor by a worker in a request
- * on the same directory: the kernel takes the directory's lock. */
-void invalidate_node(struct cgfs_mirror *mirror, uint64_t node);
-void invalidate_name(struct cgfs_mirror *mirror, uint64_t dir_node, const char *name);
-/* After a write to cgroup.subtree_control of dir: the children's files have changed. */
-void watch_subtree_control_written(struct cgfs_mirror *mirror, uint64_t node);
+/* The name of a file is to be cached by the kernel. Returns false if it must not be, since nobody could invalidate it. */
+bool watch_name(const struct cgfs_mirror *mirror, const char *name);
+/* The names there are, from *index (0 at first) on. Returns false at the end. */
+bool watch_next_name(const struct cgfs_mirror *mirror, size_t *index, const char **name);
+/*
+ * Wait until the kernel has been told to forget what was changed on cgroup2 before this call, by whomever. Waits a
+ * second at most. Called by a handler after loop_may_block().
+ */
+void watch_settle(struct cgfs_mirror *mirror);
+
+/* --- stale.c: tells the kernel what it must not believe any more ---------------------------------------------------------- */
+
+enum stale_what {
+	STALE_CREATED,		/* name was made in the directory */
+	STALE_DELETED,		/* name, whose kernfs id was child, was removed from it */
+	STALE_NODE,		/* the attributes of the node */
+	STALE_EVENT,		/* and its content: an event of an events file */
+	STALE_FILES,		/* files of the directory may have come or gone */
+	STALE_CHILDREN,		/* the same in each of its child directories */
+	STALE_ALL,		/* events were lost */
+};
+int stale_start(struct cgfs_mirror *mirror);
+void stale_stop(struct cgfs_mirror *mirror);
+/* Never waits. name (copied) may be NULL. */
+void stale_add(struct cgfs_mirror *mirror, enum stale_what what, uint64_t node, const char *name, uint64_t child);
+/* Wait until all that was added before has been told, or until the deadline (CLOCK_MONOTONIC). */
+void stale_flush(struct cgfs_mirror *mirror, const struct timespec *deadline);
 
 /* --- replay.c: inotify events for what FUSE does not see ------------------------------------------------------------------ */
 
+enum replay_what { REPLAY_MODIFIED, REPLAY_CREATED, REPLAY_DELETED };
 int replay_start(struct cgfs_mirror *mirror);
 void replay_stop(struct cgfs_mirror *mirror);
-void replay_modified(struct cgfs_mirror *mirror, uint64_t node);
+/*
+ * Let watchers on the mirror see that the node was modified (name NULL), or that name was made in or removed from that
+ * directory; child is the kernfs id it had. Never waits.
+ */
+void replay_add(struct cgfs_mirror *mirror, enum replay_what what, uint64_t node, const char *name, uint64_t child);
+/* Answer a request that a replay has made itself. Returns false if it is none, or is to be answered as any other. */
+bool replay_answers(struct request *request);
 
 /* --- relay.c, control.c ---------------------------------------------------------------------------------------------------- */
 

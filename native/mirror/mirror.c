@@ -23,6 +23,19 @@ static const uint64_t WANTED = FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO
 
 /* --- opening ----------------------------------------------------------------------------------------------------- */
 
+static int copy_attach_types(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
+{
+	size_t size = options->n_control_names * sizeof(*options->control_attach_types);
+
+	if (!options->control_attach_types || !size)
+		return 0;
+	mirror->control_attach_types = malloc(size);
+	if (!mirror->control_attach_types)
+		return -ENOMEM;
+	memcpy(mirror->control_attach_types, options->control_attach_types, size);
+	return 0;
+}
+
 static int copy_control_names(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
 {
 	if (options->n_control_names > MAX_CONTROL_FILES)
@@ -37,7 +50,7 @@ static int copy_control_names(struct cgfs_mirror *mirror, const struct cgfs_mirr
 			return -ENOMEM;
 		mirror->control_names[mirror->n_control_names++] = name;
 	}
-	return 0;
+	return copy_attach_types(mirror, options);
 }
 
 static int open_source(struct cgfs_mirror *mirror, const char *source)
@@ -186,8 +199,6 @@ int cgfs_mirror_start(struct cgfs_mirror *mirror)
 static void destroy_parts(struct cgfs_mirror *mirror)
 {
 	relay_destroy(mirror);
-	if (mirror->poller)
-		poller_destroy(mirror);
 	control_queue_destroy(mirror);
 	if (mirror->files)
 		file_table_destroy(mirror);
@@ -206,16 +217,20 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 		/* It never answered, and never will. */
 		umount2(mirror->mountpoint, MNT_DETACH);
 	}
-	if (mirror->replay)
-		replay_stop(mirror);
+	/* Both tell the replay. */
+	if (mirror->poller)
+		poller_destroy(mirror);
 	if (mirror->watch)
 		watch_stop(mirror);
+	if (mirror->replay)
+		replay_stop(mirror);
 	destroy_parts(mirror);
 	close_fd(&mirror->fuse_fd);
 	close_fd(&mirror->source_fd);
 	for (size_t i = 0; i < mirror->n_control_names; i++)
 		free((char *)(uintptr_t)mirror->control_names[i]);
 	free(mirror->control_names);
+	free(mirror->control_attach_types);
 	free(mirror->mountpoint);
 	free(mirror);
 }

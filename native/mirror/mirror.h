@@ -23,6 +23,7 @@ struct cgfs_mirror_options {
 	bool passthrough;		/* false: every read and write comes to the mirror */
 	const char *const *control_names;	/* at most 127: the index is part of a node id */
 	size_t n_control_names;
+	const uint32_t *control_attach_types;	/* of each, bpf(2)'s; NULL: others' changes wake nobody */
 };
 
 /* An ioctl on a control file. The caller waits in the kernel until it is answered. */

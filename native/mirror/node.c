@@ -128,7 +128,8 @@ void fill_entry(const struct cgfs_mirror *mirror, const char *name, const struct
 {
 	memset(entry, 0, sizeof(*entry));
 	entry->nodeid = node_id(mirror, S_ISDIR(st->st_mode) ? NULL : name, st->st_ino);
-	entry->entry_valid = CACHE_SECONDS;
+	if (S_ISDIR(st->st_mode) || watch_name(mirror, name))
+		entry->entry_valid = CACHE_SECONDS;
 	entry->attr_valid = CACHE_SECONDS;
 	fill_attr(st, &entry->attr);
 }

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What poll.c and waiter.c share: the open files that somebody polls. */
+#ifndef CGFS_MIRROR_POLL_H
+#define CGFS_MIRROR_POLL_H
+
+#include "internal.h"
+
+/* An open file that somebody polls. */
+struct waiter {
+	struct waiter *next;
+	uint64_t kernel_handle;		/* these three are constant */
+	uint64_t node;
+	uint64_t file_handle;
+	/* Guarded by the poller's lock: */
+	unsigned int references;
+	int fd;				/* what is polled, set once; -1: not yet, or a control file */
+	struct open_file *file;		/* counted: whose fd it is; NULL: ours */
+	bool armed;			/* somebody waits to be woken */
+	bool taken;			/* the thread has taken the event of a pressure trigger, which comes once */
+	bool read;			/* the process has read the file since a change was last reported */
+	uint32_t process;		/* that polled last */
+	bool changed;			/* of a control file: since it was read */
+	uint64_t fingerprint;		/* of a control file: what was attached when it was looked at */
+	/* Guards the answer to one poll as a whole, and reported; taken before the poller's lock. */
+	pthread_mutex_t answering;
+	bool reported;			/* a change, and it has not been read yet */
+};
+
+struct poller {
+	struct cgfs_mirror *mirror;
+	pthread_t thread;
+	bool started;
+	int wake_fd;			/* eventfd: the thread has to look at the waiters */
+	int fan_fd;			/* who reads the files that are polled and passed through */
+	uint32_t pid;			/* ours */
+	_Atomic(uint64_t) next_handle;
+	atomic_uint n_waiters;
+	pthread_mutex_t lock;		/* taken before no other */
+	struct waiter *waiters;
+	bool ended;
+};
+
+/* --- waiter.c --------------------------------------------------------------------------------------------------------- */
+
+/* The waiter of an open file, counted until waiter_put(); with create a new one if there is none. NULL: none. */
+struct waiter *waiter_get(const struct request *request, const struct fuse_poll_in *in, bool create);
+void waiter_put(struct poller *poller, struct waiter *waiter);
+/*
+ * The caller of FUSE_POLL is to be woken by the next change. Called before the state is looked at that is answered,
+ * so that no change is lost in between.
+ */
+void waiter_arm(struct poller *poller, struct waiter *waiter, const struct fuse_poll_in *in);
+/* With the lock held: wake whoever waits, once. */
+void waiter_wake(struct poller *poller, struct waiter *waiter);
+/* What is attached where the control file's node says, as a number that differs when it has changed. */
+uint64_t control_fingerprint(const struct cgfs_mirror *mirror, uint64_t node);
+void *waiter_main(void *poller);
+
+#endif

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Sees, by fanotify, what others do on cgroup2, so that the kernel need not ask about each name again and again.
+ *
+ * The events name directories and files by handle, which is the kernfs id. What this process has done is known to
+ * the kernel already, but for the files that come and go with a controller. Those are made and removed by the kernel
+ * without an event; the write that made it do so is one.
+ *
+ * Sources: fanotify(7); kernfs_notify_workfn in fs/kernfs/file.c; cgroup_pressure_write, cgroup_subtree_control_write
+ * and cgroup_type_write in kernel/cgroup/cgroup.c.
+ */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/fanotify.h>
+
+#include "loop.h"
+
+#define MASK (FAN_CREATE | FAN_DELETE | FAN_ATTRIB | FAN_MODIFY | FAN_ONDIR)
+/*
+ * After events no more are read for so long: the kernel merges those that say the same, and who writes to cgroup2 in
+ * a loop does not wake this thread each time.
+ */
+#define PAUSE_MS 4
+#define SETTLE_S 1
+/* Far more than cgroup2 has names of files. */
+#define N_NAMES 2048
+
+struct watch {
+	int fan_fd;
+	int wake_fd;			/* eventfd: settled is waited for, or the end has come */
+	pid_t pid;			/* ours */
+	pthread_t thread;
+	bool started;
+	pthread_mutex_t lock;		/* guards what follows; taken before no other */
+	pthread_cond_t settled_changed;
+	uint64_t asked, settled;	/* all that was to be read at the asked-th asking has been read */
+	bool ended;
+	_Atomic(char *) names[N_NAMES];	/* a hash table: added to without a lock, never removed from */
+};
+
+/* --- the names of files that may come and go ---------------------------------------------------------------------- */
+
+static size_t hash_of(const char *name)
+{
+	uint32_t hash = 2166136261u;
+
+	for (; *name; name++)
+		hash = (hash ^ (unsigned char)*name) * 16777619u;
+	return hash % N_NAMES;
+}
+
+bool watch_name(const struct cgfs_mirror *mirror, const char *name)
+{
+	struct watch *watch = mirror->watch;
+	char *copy = NULL;
+	bool known = false;
+
+	if (!watch)
+		return false;
+	if (strncmp(name, "cgroup.", 7) == 0)
+		return true;	/* these are there as long as their directory */
+	for (size_t i = hash_of(name), n = 0; n < N_NAMES && !known; i = (i + 1) % N_NAMES, n++) {
+		char *there = NULL;
+
+		if (!atomic_load_explicit(&watch->names[i], memory_order_acquire)) {
+			if (!copy)
+				copy = strdup(name);
+			if (!copy)
+				return false;
+			if (atomic_compare_exchange_strong(&watch->names[i], &there, copy))
+				return true;
+		}
+		there = atomic_load_explicit(&watch->names[i], memory_order_acquire);
+		known = strcmp(there, name) == 0;
+	}
+	free(copy);
+	return known;
+}
+
+bool watch_next_name(const struct cgfs_mirror *mirror, size_t *index, const char **name)
+{
+	while (*index < N_NAMES) {
+		*name = atomic_load_explicit(&mirror->watch->names[(*index)++], memory_order_acquire);
+		if (*name)
+			return true;
+	}
+	return false;
+}
+
+/* --- events ---------------------------------------------------------------------------------------------------------- */
+
+struct event {
+	uint64_t mask;
+	bool ours;
+	bool on_directory;
+	uint64_t dir;		/* kernfs ids; 0: not said */
+	uint64_t child;
+	const char *name;	/* of the child; NULL: not said; ".": the directory itself */
+};
+
+static uint64_t id_of(const struct file_handle *handle)
+{
+	uint64_t id = 0;
+
+	if (handle->handle_bytes == sizeof(id))
+		memcpy(&id, handle->f_handle, sizeof(id));
+	return id;
+}
+
+static struct event event_of(const struct watch *watch, const struct fanotify_event_metadata *metadata)
+{
+	const char *at = (const char *)metadata + metadata->metadata_len;
+	const char *end = (const char *)metadata + metadata->event_len;
+	struct event event = {
+		.mask = metadata->mask,
+		.ours = metadata->pid == watch->pid,
+		.on_directory = metadata->mask & FAN_ONDIR,
+	};
+
+	while (at < end) {
+		const struct fanotify_event_info_fid *info = (const struct fanotify_event_info_fid *)at;
+		const struct file_handle *handle = (const struct file_handle *)info->handle;
+
+		if (info->hdr.info_type == FAN_EVENT_INFO_TYPE_FID) {
+			event.child = id_of(handle);
+		} else if (info->hdr.info_type == FAN_EVENT_INFO_TYPE_DFID_NAME) {
+			event.dir = id_of(handle);
+			event.name = (const char *)handle->f_handle + handle->handle_bytes;
+		}
+		at += info->hdr.len;
+	}
+	return event;
+}
+
+/* Somebody wrote to the file, or the kernel says that what it shows has changed. */
+static void on_modified(struct cgfs_mirror *mirror, const struct event *event)
+{
+	uint64_t dir = node_id(mirror, NULL, event->dir);
+
+	if (strcmp(event->name, "cgroup.subtree_control") == 0) {
+		stale_add(mirror, STALE_CHILDREN, dir, NULL, 0);
+	} else if (strcmp(event->name, "cgroup.type") == 0) {
+		/* Threaded cgroups have no files of most controllers. */
+		stale_add(mirror, STALE_FILES, dir, NULL, 0);
+		stale_add(mirror, STALE_CHILDREN, dir, NULL, 0);
+	} else if (strcmp(event->name, "cgroup.pressure") == 0) {
+		stale_add(mirror, STALE_FILES, dir, NULL, 0);
+	}
+	if (!event->ours && event->child)
+		stale_add(mirror, kind_of_name(event->name) == KIND_EVENTS ? STALE_EVENT : STALE_NODE,
+			  node_id(mirror, event->name, event->child), NULL, 0);
+}
+
+static void on_event(struct cgfs_mirror *mirror, const struct event *event)
+{
+	if (event->mask & FAN_Q_OVERFLOW) {
+		stale_add(mirror, STALE_ALL, FUSE_ROOT_ID, NULL, 0);
+		return;
+	}
+	if (!event->dir || !event->name)
+		return;
+	if (event->mask & FAN_MODIFY)
+		on_modified(mirror, event);
+	if (event->ours)
+		return;
+	/* Merged events may say both: what is made anew is another directory, of another id. */
+	if (event->mask & FAN_DELETE)
+		stale_add(mirror, STALE_DELETED, node_id(mirror, NULL, event->dir), event->name, event->child);
+	if (event->mask & FAN_CREATE)
+		stale_add(mirror, STALE_CREATED, node_id(mirror, NULL, event->dir), event->name, 0);
+	if (event->mask & FAN_ATTRIB) {
+		if (strcmp(event->name, ".") == 0)
+			stale_add(mirror, STALE_NODE, node_id(mirror, NULL, event->dir), NULL, 0);
+		else if (event->child)
+			stale_add(mirror, STALE_NODE,
+				  node_id(mirror, event->on_directory ? NULL : event->name, event->child), NULL, 0);
+	}
+}
+
+/* Read until there is nothing more. Returns whether there was anything. */
+static bool read_events(struct cgfs_mirror *mirror)
+{
+	char buffer[16384] __attribute__((aligned(8)));
+	struct watch *watch = mirror->watch;
+	bool any = false;
+	ssize_t size;
+
+	while ((size = read(watch->fan_fd, buffer, sizeof(buffer))) > 0) {
+		const struct fanotify_event_metadata *metadata = (const struct fanotify_event_metadata *)buffer;
+
+		for (any = true; FAN_EVENT_OK(metadata, size); metadata = FAN_EVENT_NEXT(metadata, size)) {
+			struct event event = event_of(watch, metadata);
+
+			on_event(mirror, &event);
+		}
+	}
+	return any;
+}
+
+static void *watch_main(void *argument)
+{
+	struct cgfs_mirror *mirror = argument;
+	struct watch *watch = mirror->watch;
+	struct pollfd ready[2] = {{.fd = watch->wake_fd, .events = POLLIN}, {.fd = watch->fan_fd, .events = POLLIN}};
+	bool any = false;
+	eventfd_t count;
+	uint64_t asked;
+
+	pthread_mutex_lock(&watch->lock);
+	while (!watch->ended) {
+		pthread_mutex_unlock(&watch->lock);
+		poll(ready, any ? 1 : 2, any ? PAUSE_MS : -1);
+		eventfd_read(watch->wake_fd, &count);
+		pthread_mutex_lock(&watch->lock);
+		asked = watch->asked;
+		pthread_mutex_unlock(&watch->lock);
+		any = read_events(mirror);
+		pthread_mutex_lock(&watch->lock);
+		watch->settled = asked;
+		pthread_cond_broadcast(&watch->settled_changed);
+	}
+	pthread_mutex_unlock(&watch->lock);
+	return NULL;
+}
+
+/* The event of a write is in the queue when the write returns. */
+void watch_settle(struct cgfs_mirror *mirror)
+{
+	struct watch *watch = mirror->watch;
+	struct timespec deadline;
+	uint64_t ticket;
+	int error = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &deadline);
+	deadline.tv_sec += SETTLE_S;
+	pthread_mutex_lock(&watch->lock);
+	ticket = ++watch->asked;
+	eventfd_write(watch->wake_fd, 1);
+	while (watch->settled < ticket && !watch->ended && !error)
+		error = pthread_cond_timedwait(&watch->settled_changed, &watch->lock, &deadline);
+	pthread_mutex_unlock(&watch->lock);
+	stale_flush(mirror, &deadline);
+}
+
+/* --- start and stop ----------------------------------------------------------------------------------------------------- */
+
+static struct watch *watch_allocate(void)
+{
+	struct watch *watch = calloc(1, sizeof(*watch));
+	pthread_condattr_t monotonic;
+
+	if (!watch)
+		return NULL;
+	watch->fan_fd = watch->wake_fd = -1;
+	watch->pid = getpid();
+	pthread_mutex_init(&watch->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&watch->settled_changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return watch;
+}
+
+static int open_descriptors(struct cgfs_mirror *mirror)
+{
+	struct watch *watch = mirror->watch;
+
+	watch->fan_fd = fanotify_init(FAN_CLASS_NOTIF | FAN_UNLIMITED_QUEUE | FAN_CLOEXEC | FAN_NONBLOCK |
+				      FAN_REPORT_DFID_NAME_TARGET, O_RDONLY);
+	if (watch->fan_fd < 0)
+		return -errno;
+	watch->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (watch->wake_fd < 0)
+		return -errno;
+	return fanotify_mark(watch->fan_fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, MASK, mirror->source_fd, NULL) < 0 ? -errno : 0;
+}
+
+int watch_start(struct cgfs_mirror *mirror)
+{
+	int error;
+
+	mirror->watch = watch_allocate();
+	if (!mirror->watch)
+		return -ENOMEM;
+	error = open_descriptors(mirror);
+	if (!error)
+		error = stale_start(mirror);
+	if (!error)
+		error = start_thread(&mirror->watch->thread, watch_main, mirror);
+	mirror->watch->started = error == 0;
+	return error;
+}
+
+void watch_stop(struct cgfs_mirror *mirror)
+{
+	struct watch *watch = mirror->watch;
+
+	pthread_mutex_lock(&watch->lock);
+	watch->ended = true;
+	pthread_cond_broadcast(&watch->settled_changed);
+	pthread_mutex_unlock(&watch->lock);
+	if (watch->wake_fd >= 0)
+		eventfd_write(watch->wake_fd, 1);
+	if (watch->started)
+		pthread_join(watch->thread, NULL);
+	stale_stop(mirror);
+	close_fd(&watch->fan_fd);
+	close_fd(&watch->wake_fd);
+	for (size_t i = 0; i < N_NAMES; i++)
+		free(watch->names[i]);
+	pthread_cond_destroy(&watch->settled_changed);
+	pthread_mutex_destroy(&watch->lock);
+	free(watch);
+	mirror->watch = NULL;
+}
