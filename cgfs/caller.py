@@ -9,15 +9,38 @@ Sources: pidfd_open(2), pidfd_getfd(2), capabilities(7), proc_pid_status(5), use
 import errno
 import os
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 from cgfs._native import lib
 from cgfs.bpf import Program, program_info
 from cgfs.descriptor import Descriptor
 
-_CAP_NET_ADMIN = 12
 _PIDFD_THREAD = os.O_EXCL  # include/uapi/linux/pidfd.h, Linux 6.9
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO of include/linux/proc_ns.h: the inode number, a constant
+
+
+class Capability(IntEnum):
+    """Those that cgfs asks for. Source: include/uapi/linux/capability.h."""
+
+    CHOWN = 0
+    DAC_OVERRIDE = 1
+    FOWNER = 3
+    NET_ADMIN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a thread was, and what it was allowed, at one moment: *capabilities* are its effective ones in the initial
+    user namespace, *pid* is its process (0 if not to be seen), *command* its name, escaped.
+    """
+
+    uid: int
+    gid: int
+    groups: frozenset[int]
+    capabilities: frozenset[Capability]
+    pid: int
+    command: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +78,25 @@ class Caller:
 
         A thread that is gone or not to be seen has none.
         """
+        return Capability.NET_ADMIN in self.credentials().capabilities
+
+    def credentials(self) -> Credentials:
+        """What the thread is now. One that is gone or not to be seen has no groups but its own, and no capabilities."""
+        own = frozenset({self.gid})
         try:
-            effective = int(_status(self.tid)["CapEff"], 16)
+            status = _status(self.tid)
             namespace = Path(f"/proc/{self.tid}/ns/user").stat().st_ino
         except (FileNotFoundError, ProcessLookupError):
-            return False
-        return bool(effective >> _CAP_NET_ADMIN & 1) and namespace == _INITIAL_USER_NAMESPACE
+            return Credentials(self.uid, self.gid, own, frozenset(), 0, "?")
+        effective = int(status["CapEff"], 16) if namespace == _INITIAL_USER_NAMESPACE else 0
+        return Credentials(
+            self.uid,
+            self.gid,
+            own | {int(group) for group in status["Groups"].split()},
+            frozenset(capability for capability in Capability if effective >> capability & 1),
+            int(status["Tgid"]),
+            self.command,
+        )
 
     @property
     def pid(self) -> int:
