@@ -13,8 +13,21 @@ from typing import Any
 
 import click
 
-COMMANDS = ("attach", "detach", "mount", "show", "tree", "umount")
-"""A module of cgfs/commands each, with a click command of the same name."""
+COMMANDS = (
+    "attach",
+    "criu-action",
+    "detach",
+    "explain",
+    "mount",
+    "program",
+    "restore",
+    "save",
+    "set",
+    "show",
+    "tree",
+    "umount",
+)
+"""Each a module of cgfs/commands, which has it as `command`."""
 
 
 class Commands(click.Group):

@@ -1,0 +1,225 @@
+"""The life of a mount: how it starts, what it looks like, how it ends, and that nothing stays behind."""
+
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mount.conftest import public_directory
+from tests.support.child import Child, run
+from tests.support.command import assert_refused, cgfs, daemons_of, foreground, succeed
+from tests.support.daemon import cgfs_command, is_overlay, mount_of
+from tests.support.users import ALICE, Namespaces
+from tests.support.waiting import DEADLINE_S, until
+from tests.support.watchdog import Watchdog, abort_mount
+
+
+@pytest.fixture
+def mountpoint(tmp_path_factory: pytest.TempPathFactory, watchdog: Watchdog) -> Iterator[Path]:
+    """An empty directory to mount on. The test has to unmount; neither mount nor daemon may be left."""
+    path = public_directory(tmp_path_factory) / "mirror"
+    path.mkdir()
+    watchdog.guard(path)
+    try:
+        yield path
+        assert mount_of(path) is None, "a mount is left behind"
+        until(lambda: not daemons_of(path), "the daemon has ended")
+    finally:
+        while mount_of(path) is not None:
+            abort_mount(path)
+        watchdog.release(path)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def fields_of_mount(mountpoint: Path) -> tuple[str, str, set[str]]:
+    """Source, type and options in /proc/mounts."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        source, path, kind, options, *_ = line.split()
+        if path == str(mountpoint):
+            return source, kind, set(options.split(","))
+    raise AssertionError(f"{mountpoint} is not mounted")
+
+
+# --- in the background ------------------------------------------------------------------------------------------------
+
+
+def test_mount_returns_when_the_mount_answers_and_umount_ends_it(mountpoint: Path, cgroup2: Path) -> None:
+    assert succeed("mount", mountpoint) == ""
+    assert (mountpoint / "net.egress_filter").read_bytes().endswith(b"\n")
+    source, kind, options = fields_of_mount(mountpoint)
+    assert (source, kind) == (str(cgroup2), "fuse.cgfs")
+    assert {"rw", "nosuid", "nodev", "noexec", "allow_other", "default_permissions"} <= options
+    assert succeed("umount", mountpoint) == ""
+
+
+def test_the_daemon_in_the_background_holds_on_to_nothing(mountpoint: Path, tmp_path: Path) -> None:
+    with (tmp_path / "inherited").open("w") as inherited:
+        os.set_inheritable(inherited.fileno(), True)
+        subprocess.run(
+            ["sh", "-c", f'umask 777; exec "$0" mount "{mountpoint}"', *cgfs_command()],
+            check=True,
+            close_fds=False,
+            cwd=tmp_path,
+            timeout=60,
+        )
+        (daemon,) = daemons_of(mountpoint)
+        process = Path(f"/proc/{daemon}")
+        assert (process / "cwd").readlink() == Path("/")
+        assert os.getsid(daemon) == daemon
+        assert [(process / "fd" / name).readlink() for name in "012"] == [Path("/dev/null")] * 3
+        assert Path(inherited.name) not in {entry.readlink() for entry in (process / "fd").iterdir()}
+    succeed("umount", mountpoint)
+
+
+def test_the_caller_s_umask_is_the_one_that_counts(mountpoint: Path, tmp_cgroup: Path) -> None:
+    subprocess.run(
+        ["sh", "-c", f'umask 777; exec "$0" mount --source {tmp_cgroup} {mountpoint}', *cgfs_command()], check=True
+    )
+    subprocess.run(["sh", "-c", f"umask 027; mkdir {mountpoint}/made"], check=True)
+    assert (tmp_cgroup / "made").stat().st_mode & 0o7777 == 0o750
+    succeed("umount", mountpoint)
+
+
+def test_read_only_is_read_only(mountpoint: Path, tmp_cgroup: Path) -> None:
+    succeed("mount", "-o", "ro", "--source", tmp_cgroup, mountpoint)
+    with pytest.raises(OSError) as caught:
+        (mountpoint / "made").mkdir()
+    assert caught.value.errno == errno.EROFS
+    succeed("umount", mountpoint)
+
+
+def test_noallow_other_keeps_others_out(mountpoint: Path, tmp_cgroup: Path) -> None:
+    succeed("mount", "-o", "noallow_other", "--source", tmp_cgroup, mountpoint)
+    with pytest.raises(PermissionError):
+        run(lambda: os.listdir(mountpoint), identity=ALICE)
+    assert "cgroup.procs" in os.listdir(mountpoint)
+    succeed("umount", mountpoint)
+
+
+def test_a_directory_inside_cgroup2_is_the_root_of_its_mirror(mountpoint: Path, tmp_cgroup: Path) -> None:
+    (tmp_cgroup / "inner").mkdir()
+    succeed("mount", "--source", tmp_cgroup, mountpoint)
+    assert (mountpoint / "inner").stat().st_ino == (tmp_cgroup / "inner").stat().st_ino
+    assert mountpoint.samefile(mountpoint / "inner" / "..")
+    (mountpoint / "made").mkdir()
+    assert (tmp_cgroup / "made").is_dir()
+    succeed("umount", mountpoint)
+
+
+def test_a_mirror_may_cover_its_source(tmp_cgroup: Path, watchdog: Watchdog) -> None:
+    watchdog.guard(tmp_cgroup)
+    try:
+        succeed("mount", "--source", tmp_cgroup, tmp_cgroup)
+        assert (tmp_cgroup / "net.ingress_filter").read_bytes() == b"none\n"
+        (tmp_cgroup / "made").mkdir()
+        assert (tmp_cgroup / "made" / "cgroup.procs").read_bytes() == b""
+        succeed("umount", tmp_cgroup)
+        assert not (tmp_cgroup / "net.ingress_filter").exists()
+        assert (tmp_cgroup / "made").is_dir()
+        until(lambda: not daemons_of(tmp_cgroup), "the daemon has ended")
+    finally:
+        while is_overlay(tmp_cgroup):
+            abort_mount(tmp_cgroup)
+        watchdog.release(tmp_cgroup)
+
+
+# --- what is refused, with nothing left behind ------------------------------------------------------------------------
+
+
+def test_a_mount_that_cannot_be_says_why_in_one_line(mountpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert_refused(cgfs("mount", tmp_path / "missing"), "mount point", "directory", str(tmp_path / "missing"))
+    assert_refused(cgfs("mount", tmp_path / "file"), "mount point", "directory", str(tmp_path / "file"))
+    assert_refused(cgfs("mount", "--source", "/proc", mountpoint), "source", "cgroup2", "/proc")
+    assert_refused(cgfs("mount", "--source", tmp_path / "missing", mountpoint), "source", str(tmp_path / "missing"))
+    assert_refused(cgfs("mount", "-o", "attachcap", mountpoint), "-o attachcap")
+    assert_refused(cgfs("mount", mountpoint, user=1000), "root", "sudo")
+
+
+def test_a_mirror_is_not_mounted_twice_at_one_place(mountpoint: Path) -> None:
+    succeed("mount", mountpoint)
+    assert_refused(cgfs("mount", mountpoint), "already", "cgfs umount")
+    succeed("umount", mountpoint)
+
+
+def test_umount_touches_nothing_but_mirrors(mountpoint: Path) -> None:
+    assert_refused(cgfs("umount", mountpoint), f"{mountpoint} is no mirror")
+    assert_refused(cgfs("umount", "/proc"), "/proc is no mirror")
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_unmounts(mountpoint: Path, log: Path, number: signal.Signals) -> None:
+    with foreground(mountpoint, log=log) as daemon:
+        os.listdir(mountpoint)
+        daemon.send_signal(number)
+        assert daemon.wait(DEADLINE_S) == 0
+    assert "WARNING" not in log.read_text()
+
+
+def test_a_mount_in_use_is_not_unmounted_but_reported(mountpoint: Path, tmp_cgroup: Path) -> None:
+    succeed("mount", "--source", tmp_cgroup, mountpoint)
+    with (mountpoint / "cgroup.procs").open("rb") as file:
+        assert_refused(cgfs("umount", mountpoint), "in use", "--lazy")
+        assert file.read() == b""
+        succeed("umount", "--lazy", mountpoint)
+        assert mount_of(mountpoint) is None
+        assert (file.seek(0), file.read()) == (0, b"")
+
+
+def test_a_signal_ends_a_mount_in_use_with_a_warning(mountpoint: Path, tmp_cgroup: Path, log: Path) -> None:
+    with (
+        foreground(mountpoint, "--source", tmp_cgroup, log=log) as daemon,
+        Child() as user,
+    ):
+        user.call(os.chdir, mountpoint)
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(DEADLINE_S) == 0
+        with pytest.raises(OSError) as caught:
+            user.call(os.listdir, ".")
+        assert caught.value.errno == errno.ENOTCONN
+    assert "WARNING" in log.read_text()
+    assert "in use" in log.read_text()
+
+
+def test_a_signal_ends_it_also_for_other_mount_namespaces(mountpoint: Path, tmp_cgroup: Path, log: Path) -> None:
+    with (
+        foreground(mountpoint, "--source", tmp_cgroup, log=log) as daemon,
+        Child(namespaces=Namespaces(mount=True)) as user,
+    ):
+        user.call(subprocess.run, ["mount", "--make-rprivate", "/"], check=True)
+        assert "cgroup.procs" in user.call(os.listdir, mountpoint)
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(DEADLINE_S) == 0
+        with pytest.raises(OSError) as caught:
+            user.call(os.listdir, mountpoint)
+        assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    assert "mounted elsewhere" in log.read_text()
+
+
+def test_a_daemon_that_was_killed_can_be_started_again(mountpoint: Path, tmp_cgroup: Path, log: Path) -> None:
+    with foreground(mountpoint, "--source", tmp_cgroup, log=log) as daemon:
+        daemon.kill()
+        daemon.wait(DEADLINE_S)
+        with pytest.raises(OSError) as caught:
+            mountpoint.stat()
+        assert caught.value.errno == errno.ENOTCONN
+    succeed("mount", "--source", tmp_cgroup, mountpoint)
+    assert (mountpoint / "cgroup.procs").read_bytes() == b""
+    succeed("umount", mountpoint)
+
+
+def test_umount_removes_what_a_killed_daemon_left(mountpoint: Path, log: Path) -> None:
+    with foreground(mountpoint, log=log) as daemon:
+        daemon.kill()
+    succeed("umount", mountpoint)
