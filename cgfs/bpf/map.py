@@ -92,7 +92,7 @@ class Map(Descriptor):
         if result == -errno.ENOENT:
             return None
         check(result, f"reading the BPF map {info.name}")
-        return bytes(value)
+        return bytes(ffi.buffer(value))
 
     def lookup_per_cpu(self, key: bytes) -> tuple[bytes, ...]:
         """The value of *key* on each possible CPU, in a PERCPU_ARRAY. Raises OSError: ENOENT if there is none."""
@@ -100,7 +100,7 @@ class Map(Descriptor):
         stride = -(-info.value_size // 8) * 8
         values = ffi.new("uint8_t[]", stride * _number_of_possible_cpus())
         check(lib.cgfs_map_lookup(self.fd, ffi.from_buffer(key), values), f"reading the BPF map {info.name}")
-        data = bytes(values)
+        data = bytes(ffi.buffer(values))
         return tuple(data[start : start + info.value_size] for start in range(0, len(data), stride))
 
     def update(self, key: bytes, value: bytes) -> None:

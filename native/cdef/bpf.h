@@ -12,6 +12,7 @@ static const int BPF_PROG_TYPE_CGROUP_SOCK;
 static const int BPF_MAP_TYPE_HASH;
 static const int BPF_MAP_TYPE_ARRAY;
 static const int BPF_MAP_TYPE_PROG_ARRAY;
+static const int BPF_MAP_TYPE_PERCPU_ARRAY;
 
 #define BPF_F_ALLOW_OVERRIDE ...
 #define BPF_F_ALLOW_MULTI ...
