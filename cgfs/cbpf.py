@@ -117,8 +117,7 @@ def _instruction(index: int, line: str) -> Instruction:
     fields = line.split(" ", 4)
     if len(fields) != 4:
         raise _invalid(
-            f"instruction {index} is {line[:50]!r}, and should be four numbers with single spaces between: "
-            "code jt jf k"
+            f"instruction {index} is {line[:50]!r}, and should be four numbers with single spaces between: code jt jf k"
         )
     code, jt, jf, k = (
         _number(field, maximum, f"{name} of instruction {index}")

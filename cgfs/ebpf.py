@@ -63,6 +63,7 @@ class Helper(IntEnum):
     """Kernel functions by their number in linux/bpf.h."""
 
     MAP_LOOKUP_ELEM = 1
+    TAIL_CALL = 12
     SKB_LOAD_BYTES = 26
     SKB_CGROUP_ID = 79
     GET_CURRENT_CGROUP_ID = 80
@@ -119,9 +120,7 @@ class Assembler:
         self._jumps: list[tuple[int, Label]] = []
         self._maps: list[tuple[int, str]] = []
 
-    def _emit(
-        self, code: int, dst: Reg | None = None, src: Reg | None = None, off: int = 0, imm: int = 0
-    ) -> None:
+    def _emit(self, code: int, dst: Reg | None = None, src: Reg | None = None, off: int = 0, imm: int = 0) -> None:
         registers = (dst.value if dst else 0) | (src.value if src else 0) << 4
         self._insns.append((code, registers, off, _signed(imm)))
 

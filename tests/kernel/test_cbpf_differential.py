@@ -25,9 +25,7 @@ def verdicts(program: Sequence[Line], packets: Sequence[bytes]) -> list[bool]:
     """What both say."""
     kernels = classic.kernel_verdicts(program, packets)
     translated = classic.translated_verdicts(cbpf.parse(classic.text(program)), packets)
-    differing = [
-        packet.hex() for packet, *both in zip(packets, kernels, translated, strict=True) if both[0] != both[1]
-    ]
+    differing = [packet.hex() for packet, *both in zip(packets, kernels, translated, strict=True) if both[0] != both[1]]
     assert not differing, f"cbpf:{classic.text(program)} differs for these packets"
     return kernels
 
@@ -213,9 +211,7 @@ def test_linux_extensions_by_an_indirect_load_are_outside_the_packet() -> None:
 
 
 def test_every_slot_of_memory_keeps_its_own() -> None:
-    program = [
-        line for slot in range(16) for line in (Line(Op.LD_B_ABS, 0, 0, slot), Line(Op.ST, 0, 0, slot))
-    ]
+    program = [line for slot in range(16) for line in (Line(Op.LD_B_ABS, 0, 0, slot), Line(Op.ST, 0, 0, slot))]
     for slot in range(16):
         program += [
             Line(Op.LDX_MEM, 0, 0, slot),

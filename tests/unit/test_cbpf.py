@@ -100,9 +100,7 @@ def test_what_is_no_program_is_refused_with_the_reason(text: str, reason: str) -
     assert caught.value.errno == errno.EINVAL
 
 
-@pytest.mark.parametrize(
-    "text", ["1," * 32768, "9" * 65536, " " * 65536, "4096," + "6 " * 32000, "," * 65536]
-)
+@pytest.mark.parametrize("text", ["1," * 32768, "9" * 65536, " " * 65536, "4096," + "6 " * 32000, "," * 65536])
 def test_a_long_text_of_nothing_is_refused_in_few_words(text: str) -> None:
     with pytest.raises(OSError, match="cbpf") as caught:
         cbpf.parse(text)
