@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/fanotify.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -31,6 +32,7 @@ struct backings;	/* backing.c */
 struct file_table;	/* file_table.c */
 struct relay;		/* relay.c */
 struct control_queue;	/* control.c */
+struct removed;		/* removed.c */
 struct poller;		/* poll.c */
 struct watch;		/* watch.c */
 struct stale;		/* stale.c */
@@ -54,6 +56,7 @@ struct cgfs_mirror {
 	struct loop *loop;
 	struct backings *backings;
 	struct file_table *files;
+	struct removed *removed;
 	struct relay *relay;
 	struct control_queue *ioctls;
 	struct poller *poller;
@@ -133,6 +136,8 @@ uint64_t node_kernfs_id(const struct cgfs_mirror *mirror, uint64_t node);
 /* Open the file or directory of a node with O_PATH, as root. Returns a descriptor or -errno (-ESTALE: removed). */
 int node_open_path(const struct cgfs_mirror *mirror, uint64_t node);
 int node_open(const struct cgfs_mirror *mirror, uint64_t node, int flags);	/* the same with other flags */
+/* The same as node_open_path, but also for a removed one that somebody has open still (removed.c). */
+int node_open_even_removed(struct cgfs_mirror *mirror, uint64_t node);
 /* The path under which system calls that take no O_PATH descriptor reach fd. */
 #define FD_PATH_SIZE 32
 void fd_path(int fd, char path[FD_PATH_SIZE]);
@@ -162,6 +167,8 @@ HANDLER(handle_getattr);
 HANDLER(handle_setattr);
 HANDLER(handle_mkdir);
 HANDLER(handle_rmdir);
+HANDLER(handle_forget);
+HANDLER(handle_batch_forget);
 HANDLER(handle_refused_creation);	/* mknod, create, symlink, link, unlink, rename: what cgroup2 answers */
 HANDLER(handle_readdir);
 HANDLER(handle_readdirplus);
@@ -234,6 +241,8 @@ void backings_destroy(struct cgfs_mirror *mirror);
  */
 int backing_get(struct cgfs_mirror *mirror, uint64_t node, int path_fd);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
+/* A descriptor (O_PATH) of a node that is open, removed or not. -ESTALE if none is. */
+int backing_open_path(struct cgfs_mirror *mirror, uint64_t node);
 
 /* --- file_table.c: the open files whose reads and writes come to us ---------------------------------------------------- */
 
@@ -256,6 +265,16 @@ struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t file_handle);
 void file_put(struct open_file *file);
 /* As file_get(), and the handle stands for nothing any more: the descriptor is closed with the last file_put(). */
 struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle);
+/* A descriptor of a node that is open, removed or not. -ESTALE if none is. */
+int file_open_path(struct cgfs_mirror *mirror, uint64_t node);
+
+/* --- removed.c: removed directories that are in use ----------------------------------------------------------------------- */
+
+int removed_create(struct cgfs_mirror *mirror);
+void removed_destroy(struct cgfs_mirror *mirror);
+/* Keep fd (taken over; O_PATH) of a directory that was just removed, until the kernel forgets the node. */
+void removed_keep(struct cgfs_mirror *mirror, uint64_t node, int fd);
+void removed_forget(struct cgfs_mirror *mirror, uint64_t node);
 
 /* --- poll.c ----------------------------------------------------------------------------------------------------------- */
 
@@ -282,6 +301,12 @@ bool watch_next_name(const struct cgfs_mirror *mirror, size_t *index, const char
  * second at most. Called by a handler after loop_may_block().
  */
 void watch_settle(struct cgfs_mirror *mirror);
+
+/*
+ * The fanotify event at offset *at of buffer, copied to metadata since it need not be aligned, and *at moved behind it.
+ * Returns what follows the metadata, metadata->event_len bytes with it; NULL at the end.
+ */
+const char *next_event(const char *buffer, size_t size, size_t *at, struct fanotify_event_metadata *metadata);
 
 /* --- stale.c: tells the kernel what it must not believe any more ---------------------------------------------------------- */
 

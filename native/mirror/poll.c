@@ -23,7 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/fanotify.h>
 
 #include "loop.h"
 
@@ -96,9 +95,9 @@ static uint32_t process_of(uint32_t tid)
 }
 
 /* Called with the lock held. */
-static void note_read(struct poller *poller, const struct fanotify_event_metadata *event)
+static void note_read(struct poller *poller, const struct fanotify_event_metadata *event, const char *details)
 {
-	const struct fanotify_event_info_fid *info = (const void *)((const char *)event + event->metadata_len);
+	const struct fanotify_event_info_fid *info = (const struct fanotify_event_info_fid *)details;
 	const struct file_handle *handle = (const struct file_handle *)info->handle;
 	uint64_t id;
 
@@ -115,18 +114,19 @@ static void note_read(struct poller *poller, const struct fanotify_event_metadat
 /* Find out who has read what since the last time. Returns whether the waiter's process is among them. */
 static bool note_reads(struct poller *poller, struct waiter *waiter)
 {
-	char buffer[4096] __attribute__((aligned(8)));
+	char buffer[4096] __attribute__((aligned(4)));
 	ssize_t size;
 	bool has_read;
 
 	pthread_mutex_lock(&poller->lock);
 	while ((size = read(poller->fan_fd, buffer, sizeof(buffer))) > 0) {
-		const struct fanotify_event_metadata *event = (const struct fanotify_event_metadata *)buffer;
+		struct fanotify_event_metadata event;
+		const char *details;
 
-		for (; FAN_EVENT_OK(event, size); event = FAN_EVENT_NEXT(event, size)) {
+		for (size_t at = 0; (details = next_event(buffer, (size_t)size, &at, &event));) {
 			/* Our own descriptors are read, too. */
-			if ((uint32_t)event->pid != poller->pid)
-				note_read(poller, event);
+			if ((uint32_t)event.pid != poller->pid)
+				note_read(poller, &event, details);
 		}
 	}
 	has_read = waiter->read;

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/fanotify.h>
 
 #include "loop.h"
 
@@ -113,10 +112,22 @@ static uint64_t id_of(const struct file_handle *handle)
 	return id;
 }
 
-static struct event event_of(const struct watch *watch, const struct fanotify_event_metadata *metadata)
+const char *next_event(const char *buffer, size_t size, size_t *at, struct fanotify_event_metadata *metadata)
 {
-	const char *at = (const char *)metadata + metadata->metadata_len;
-	const char *end = (const char *)metadata + metadata->event_len;
+	const char *start = buffer + *at;
+
+	if (size - *at < sizeof(*metadata))
+		return NULL;
+	memcpy(metadata, start, sizeof(*metadata));
+	if (metadata->event_len < metadata->metadata_len || metadata->event_len > size - *at)
+		return NULL;
+	*at += metadata->event_len;
+	return start + metadata->metadata_len;
+}
+
+static struct event event_of(const struct watch *watch, const struct fanotify_event_metadata *metadata, const char *at)
+{
+	const char *end = at + metadata->event_len - metadata->metadata_len;
 	struct event event = {
 		.mask = metadata->mask,
 		.ours = metadata->pid == watch->pid,
@@ -186,16 +197,18 @@ static void on_event(struct cgfs_mirror *mirror, const struct event *event)
 /* Read until there is nothing more. Returns whether there was anything. */
 static bool read_events(struct cgfs_mirror *mirror)
 {
-	char buffer[16384] __attribute__((aligned(8)));
+	char buffer[16384] __attribute__((aligned(4)));
 	struct watch *watch = mirror->watch;
 	bool any = false;
 	ssize_t size;
 
 	while ((size = read(watch->fan_fd, buffer, sizeof(buffer))) > 0) {
-		const struct fanotify_event_metadata *metadata = (const struct fanotify_event_metadata *)buffer;
+		struct fanotify_event_metadata metadata;
+		const char *details;
 
-		for (any = true; FAN_EVENT_OK(metadata, size); metadata = FAN_EVENT_NEXT(metadata, size)) {
-			struct event event = event_of(watch, metadata);
+		any = true;
+		for (size_t at = 0; (details = next_event(buffer, (size_t)size, &at, &metadata));) {
+			struct event event = event_of(watch, &metadata, details);
 
 			on_event(mirror, &event);
 		}
