@@ -23,9 +23,8 @@ def choose(entries: Iterable[Entry], tag: str, prog_type: ProgType, user: User) 
     usable = [entry for entry in entries if entry.tag == tag and entry.prog_type == prog_type and user.may_use(entry)]
     nearest = [entry for entry in usable if user.owns(entry)] or usable
     if not nearest:
-        raise OSError(
-            errno.EINVAL, f"the program store has no {prog_type.name} program {tag} that uid {user.uid} may use"
-        )
+        what = f"{prog_type.name} program {tag} that uid {user.uid} may use"
+        raise OSError(errno.EINVAL, f"the program store has no {what}: `cgfs program list` shows what it has")
     if len({(entry.origin, entry.content) for entry in nearest}) > 1:
         raise AmbiguousTagError(tag, nearest)
     return nearest[0]
