@@ -55,12 +55,10 @@ class Overlay:
     source: Path
     log_path: Path
     options: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
+    pid: int = 0
     descriptors: collections.Counter[str] = field(default_factory=collections.Counter)
     _expected: list[re.Pattern[str]] = field(default_factory=list)
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
 
     def path(self, cgroup: Path) -> Path:
         """Where *cgroup* (a path on the cgroup2 mount) is on the mirror."""
@@ -90,14 +88,19 @@ class Overlay:
         options: Sequence[str] = (),
         source: Path | None = None,
         arguments: Sequence[str] = (),
+        prefix: Sequence[str] = (),
         environment: dict[str, str] | None = None,
     ) -> Iterator["Overlay"]:
-        """Start a daemon on *mountpoint* (made if it is missing); *arguments* go before the mount point."""
+        """Start a daemon on *mountpoint* (made if it is missing).
+
+        *arguments* go before the mount point. *prefix* is a command that runs the daemon as its only child, such as
+        `unshare --pid --fork`.
+        """
         mountpoint.mkdir(parents=True, exist_ok=True)
         watchdog.guard(mountpoint)
         ready, theirs = os.pipe()
         try:
-            overlay = cls._start(mountpoint, theirs, options, source, arguments, environment)
+            overlay = cls._start(mountpoint, theirs, options, source, arguments, prefix, environment)
         finally:
             os.close(theirs)
         try:
@@ -117,9 +120,10 @@ class Overlay:
         options: Sequence[str],
         source: Path | None,
         arguments: Sequence[str],
+        prefix: Sequence[str],
         environment: dict[str, str] | None,
     ) -> "Overlay":
-        command = [*cgfs_command(), "mount", "--foreground", "--ready-fd", str(ready_fd)]
+        command = [*prefix, *cgfs_command(), "mount", "--foreground", "--ready-fd", str(ready_fd)]
         if source is not None:
             command += ["--source", str(source)]
         if options:
@@ -135,7 +139,7 @@ class Overlay:
                 start_new_session=True,
                 pass_fds=[ready_fd],
             )
-        return cls(process, mountpoint, source or cgroup2_mount(), log_path, tuple(options))
+        return cls(process, mountpoint, source or cgroup2_mount(), log_path, tuple(options), tuple(prefix))
 
     def _wait_until_ready(self, ready_fd: int) -> None:
         """Wait for the daemon's word; its end without one closes the pipe."""
@@ -143,13 +147,14 @@ class Overlay:
         assert readable, f"the daemon is not ready after {DEADLINE_S:.0f} s:\n{self.log()}"
         assert os.read(ready_fd, 16) == b"ready\n", f"the daemon has ended:\n{self.log()}"
         assert is_overlay(self.mountpoint)
+        self.pid = _only_child(self.process.pid) if self.prefix else self.process.pid
         (self.mountpoint / "net.ingress_filter").read_bytes()
         self.descriptors = open_descriptors(self.pid)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End the daemon with a signal and assert the clean end (see the module's docstring)."""
         self.assert_no_descriptors_leaked()
-        self.process.send_signal(number)
+        os.kill(self.pid, number)
         try:
             code = self.process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -160,7 +165,7 @@ class Overlay:
 
     def kill(self) -> None:
         """kill -9, and wait for its end."""
-        self.process.kill()
+        os.kill(self.pid, signal.SIGKILL)
         self.process.wait(DEADLINE_S)
 
     def assert_no_descriptors_leaked(self) -> None:
@@ -180,10 +185,16 @@ class Overlay:
         """Whatever happened: no process and no mount stay."""
         if self.process.poll() is None:
             abort_mount(self.mountpoint)
+            if self.pid:
+                os.kill(self.pid, signal.SIGKILL)
             self.process.kill()
             self.process.wait(DEADLINE_S)
         while mount_of(self.mountpoint) is not None:
             abort_mount(self.mountpoint)
+
+
+def _only_child(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 
 
 def open_descriptors(pid: int) -> collections.Counter[str]:
