@@ -9,7 +9,7 @@ object.py      ELF objects, with libbpf
 Knows nothing of control files. OSError is its only error. cffi data never leaves it.
 """
 
-from cgfs.bpf.attachment import Attached, Link, Query, attach, detach, detach_link, links, query
+from cgfs.bpf.attachment import Attached, Link, Query, attach, check_hook, detach, detach_link, links, query
 from cgfs.bpf.kernel import AttachFlags, AttachType, MapFlags, MapType, ProgType
 from cgfs.bpf.map import Map, MapInfo
 from cgfs.bpf.object import ObjectProgram, load_object, load_object_bytes, programs_of_object
@@ -31,6 +31,7 @@ __all__ = [
     "Query",
     "VerifierError",
     "attach",
+    "check_hook",
     "detach",
     "detach_link",
     "links",

@@ -96,6 +96,17 @@ def attach(
     raise _error(-result, doing, gone=gone)
 
 
+def check_hook(prog_fd: int, attach_type: AttachType) -> None:
+    """Ask the kernel whether it would attach the program *prog_fd* (borrowed) to that hook of any cgroup.
+
+    Raises OSError: EINVAL if not. An attach to no cgroup is told that before EBADF (bpf_prog_attach() in
+    kernel/bpf/syscall.c).
+    """
+    result = lib.cgfs_prog_attach(-1, prog_fd, attach_type, AttachFlags.ALLOW_MULTI, -1)
+    if result != -errno.EBADF:
+        raise _error(-result, f"asking whether a program fits {attach_type.name}", gone=False)
+
+
 def detach(cgroup_fd: int, attach_type: AttachType, prog_fd: int | None) -> None:
     """Detach the program *prog_fd* from the cgroup open as *cgroup_fd* (both borrowed); None is the one
     program of a cgroup without ALLOW_MULTI. A program that a link holds is not detached.
