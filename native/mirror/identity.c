@@ -355,8 +355,11 @@ static int become(struct identity *identity, uint32_t uid, uint32_t gid, const s
 	return 0;
 }
 
-/* The calling thread's cgroup namespace bounds the migrations by the files that it opens. Who cannot be asked for it
- * (no tid: a caller outside the daemon's PID namespace) could be bounded by nothing, and is refused. */
+/*
+ * The caller's cgroup namespace bounds the migrations by the files that it opens. Who cannot be asked for it (no tid: a
+ * caller outside the daemon's PID namespace) could be bounded by nothing, and is refused with the errno that each pid
+ * from there would get: there is no such process here.
+ */
 static int enter_cgroup_ns(struct identity *identity, uint32_t tid)
 {
 	CLEANUP_FD int fd = -1;
@@ -364,7 +367,7 @@ static int enter_cgroup_ns(struct identity *identity, uint32_t tid)
 	int error;
 
 	if (!tid)
-		return -EPERM;
+		return -ESRCH;
 	error = namespace_id(tid, "cgroup", &id);
 	if (error || id == own.cgroup_ns)
 		return error;

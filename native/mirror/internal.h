@@ -196,7 +196,7 @@ HANDLER(handle_control_ioctl);	/* control.c */
 /*
  * Take on, for the calling thread only, what the task tid (uid, gid: its fsuid and fsgid, from the request) may do:
  * supplementary groups, effective capabilities (none if its user namespace is not the daemon's) and, with
- * IDENTITY_CGROUP_NS, its cgroup namespace. A tid of 0 has no groups and no capabilities, and is refused (-EPERM)
+ * IDENTITY_CGROUP_NS, its cgroup namespace. A tid of 0 has no groups and no capabilities, and is refused (-ESRCH)
  * where its cgroup namespace matters. Returns 0 or -errno; on error nothing is changed.
  */
 struct identity {
@@ -330,7 +330,8 @@ void stale_flush(struct cgfs_mirror *mirror, const struct timespec *deadline);
 
 enum replay_what { REPLAY_MODIFIED, REPLAY_CREATED, REPLAY_DELETED };
 int replay_start(struct cgfs_mirror *mirror);
-void replay_stop(struct cgfs_mirror *mirror);
+void replay_end(struct cgfs_mirror *mirror);	/* waits for what is being replayed; from then on nothing is */
+void replay_stop(struct cgfs_mirror *mirror);	/* and free it */
 /*
  * Let watchers on the mirror see that the node was modified (name NULL), or that name was made in or removed from that
  * directory; child is the kernfs id it had. Never waits.
