@@ -22,7 +22,7 @@ static void reply_attributes(const struct request *request, int fd)
 
 void handle_getattr(struct request *request)
 {
-	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
+	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
 
 	if (fd < 0)
 		reply_error(request, fd);
@@ -96,7 +96,7 @@ static int set_attributes_as_caller(const struct request *request, int fd)
 void handle_setattr(struct request *request)
 {
 	const struct fuse_setattr_in *in = request->body;
-	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
+	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
 	int error;
 
 	if (fd < 0) {
@@ -153,7 +153,7 @@ static void reply_xattr(const struct request *request, ssize_t size, const void 
 void handle_getxattr(struct request *request)
 {
 	const struct fuse_getxattr_in *in = request->body;
-	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
+	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
 	size_t room = in->size < MAX_IO ? in->size : MAX_IO;
 	char *data = reply_buffer(request);
 	char path[FD_PATH_SIZE];
@@ -189,7 +189,7 @@ static ssize_t list_as_caller(const struct request *request, int fd, char *data,
 void handle_listxattr(struct request *request)
 {
 	const struct fuse_getxattr_in *in = request->body;
-	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
+	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
 	size_t room = in->size < MAX_IO ? in->size : MAX_IO;
 	char *data = reply_buffer(request);
 
@@ -225,7 +225,7 @@ void handle_setxattr(struct request *request)
 		reply_error(request, -EINVAL);
 		return;
 	}
-	fd = node_open_path(request->mirror, request->header->nodeid);
+	fd = node_open_even_removed(request->mirror, request->header->nodeid);
 	if (fd < 0) {
 		reply_error(request, fd);
 		return;
@@ -236,7 +236,7 @@ void handle_setxattr(struct request *request)
 
 void handle_removexattr(struct request *request)
 {
-	CLEANUP_FD int fd = node_open_path(request->mirror, request->header->nodeid);
+	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
 	const char *name;
 	int error = fd < 0 ? fd : request_text(request, 0, &name);
 

@@ -8,6 +8,7 @@
  *
  * Source: kernel fs/fuse/backing.c, fs/fuse/iomode.c, fs/fuse/passthrough.c.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
@@ -19,6 +20,7 @@
 struct backing {
 	struct backing *next;
 	uint64_t node;
+	int path_fd;		/* for the attributes, should the file be removed while it is open */
 	int id;
 	unsigned int count;
 };
@@ -53,6 +55,7 @@ void backings_destroy(struct cgfs_mirror *mirror)
 		while (backings->buckets[i]) {
 			struct backing *next = backings->buckets[i]->next;
 
+			close(backings->buckets[i]->path_fd);
 			free(backings->buckets[i]);	/* the id ends with the connection */
 			backings->buckets[i] = next;
 		}
@@ -74,16 +77,19 @@ static int register_file(const struct cgfs_mirror *mirror, int path_fd)
 static int backing_add(struct cgfs_mirror *mirror, struct backing **bucket, uint64_t node, int path_fd)
 {
 	struct backing *backing = malloc(sizeof(*backing));
+	CLEANUP_FD int kept = -1;
 	int id;
 
 	if (!backing)
 		return -ENOMEM;
-	id = register_file(mirror, path_fd);
+	kept = fcntl(path_fd, F_DUPFD_CLOEXEC, 0);
+	id = kept < 0 ? -errno : register_file(mirror, path_fd);
 	if (id < 0) {
 		free(backing);
 		return id;
 	}
-	*backing = (struct backing){ .next = *bucket, .node = node, .id = id, .count = 1 };
+	*backing = (struct backing){ .next = *bucket, .node = node, .path_fd = kept, .id = id, .count = 1 };
+	kept = -1;
 	*bucket = backing;
 	return id;
 }
@@ -123,7 +129,27 @@ void backing_put(struct cgfs_mirror *mirror, uint64_t node)
 
 		ioctl(mirror->fuse_fd, FUSE_DEV_IOC_BACKING_CLOSE, &id);
 		*link = backing->next;
+		close(backing->path_fd);
 		free(backing);
 	}
 	pthread_mutex_unlock(&backings->locks[hash % N_LOCKS]);
+}
+
+int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)
+{
+	unsigned int hash = bucket_of(node);
+	struct backings *backings = mirror->backings;
+	const struct backing *backing;
+	int fd = -ESTALE;
+
+	pthread_mutex_lock(&backings->locks[hash % N_LOCKS]);
+	for (backing = backings->buckets[hash]; backing && backing->node != node; backing = backing->next)
+		;
+	if (backing) {
+		fd = fcntl(backing->path_fd, F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			fd = -errno;
+	}
+	pthread_mutex_unlock(&backings->locks[hash % N_LOCKS]);
+	return fd;
 }

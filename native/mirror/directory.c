@@ -83,18 +83,33 @@ void handle_mkdir(struct request *request)
 	reply(request, &entry, sizeof(entry));
 }
 
-static int remove_directory(const struct request *request, const char *name)
+static int remove_as_caller(const struct request *request, int parent, const char *name)
 {
 	struct identity identity AS_CALLER = {};
+	int error = identity_take(&identity, request->header->pid, request->header->uid, request->header->gid, 0);
+
+	if (error)
+		return error;
+	return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+/* The directory may be open, or somebody's working directory: see removed.c. */
+static int remove_directory(const struct request *request, const char *name)
+{
 	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
+	CLEANUP_FD int removed = -1;
+	uint64_t id;
 	int error;
 
 	if (parent < 0)
 		return parent;
-	error = identity_take(&identity, request->header->pid, request->header->uid, request->header->gid, 0);
-	if (error)
-		return error;
-	return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+	removed = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	error = remove_as_caller(request, parent, name);
+	if (!error && removed >= 0 && kernfs_id_at(removed, "", AT_EMPTY_PATH, &id) == 0) {
+		removed_keep(request->mirror, node_id(request->mirror, NULL, id), removed);
+		removed = -1;
+	}
+	return error;
 }
 
 void handle_rmdir(struct request *request)

@@ -35,7 +35,7 @@ static void invalid(struct request *request)
 	reply_error(request, -EINVAL);
 }
 
-/* FORGET: nothing was remembered, and no reply is expected. */
+/* FORGET of a control file: nothing was remembered, and no reply is expected. */
 static void ignore(struct request *request)
 {
 	(void)request;
@@ -43,8 +43,8 @@ static void ignore(struct request *request)
 
 static const struct operation operations[] = {
 	[FUSE_LOOKUP] = {handle_lookup, not_a_directory, 2},
-	[FUSE_FORGET] = {ignore, ignore, 0},
-	[FUSE_BATCH_FORGET] = {ignore, ignore, 0},
+	[FUSE_FORGET] = {handle_forget, ignore, 0},
+	[FUSE_BATCH_FORGET] = {handle_batch_forget, handle_batch_forget, sizeof(struct fuse_batch_forget_in)},
 	[FUSE_GETATTR] = {handle_getattr, handle_relayed, sizeof(struct fuse_getattr_in)},
 	[FUSE_SETATTR] = {handle_setattr, handle_relayed, sizeof(struct fuse_setattr_in)},
 	[FUSE_MKNOD] = {handle_refused_creation, not_a_directory, sizeof(struct fuse_mknod_in)},

@@ -5,6 +5,7 @@
  * A handle is an index and the generation of what stood there, never a pointer: a handle that stands for nothing is
  * told apart, and answered with EBADF. 0 is no handle: it is what an open that the kernel passes through answers.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "internal.h"
@@ -141,6 +142,25 @@ struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle)
 	}
 	pthread_mutex_unlock(&table->lock);
 	return file;
+}
+
+int file_open_path(struct cgfs_mirror *mirror, uint64_t node)
+{
+	struct file_table *table = mirror->files;
+	int fd = -ESTALE;
+
+	pthread_mutex_lock(&table->lock);
+	for (uint32_t i = 0; i < table->size && fd == -ESTALE; i++) {
+		const struct open_file *file = table->slots[i].file;
+
+		if (!file || file->node != node)
+			continue;
+		fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			fd = -errno;
+	}
+	pthread_mutex_unlock(&table->lock);
+	return fd;
 }
 
 void file_put(struct open_file *file)

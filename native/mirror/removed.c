@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Removed cgroups that somebody still has open or as the working directory: their ids lead nowhere any more, but on
+ * cgroup2 their attributes can still be asked for and changed. So a descriptor of a directory is kept from the RMDIR
+ * that went through us until the kernel forgets its node, which it does at once if nobody has it. Files are those that
+ * are open: the tables of open files have descriptors of them.
+ */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+/*
+ * Of more, the oldest are given up, and answer ESTALE: nobody must be able to use up the daemon's descriptors. The kernel
+ * may remember a removed directory for long, since a file that was open in it stays in its cache.
+ */
+#define MAX_KEPT 64
+
+struct kept {
+	struct kept *next;
+	uint64_t node;
+	int fd;
+};
+
+struct removed {
+	pthread_mutex_t lock;	/* guards the rest; taken before no other */
+	struct kept *first;	/* the newest */
+	atomic_uint count;	/* also read without the lock, to see that there is nothing to forget */
+};
+
+int removed_create(struct cgfs_mirror *mirror)
+{
+	mirror->removed = calloc(1, sizeof(*mirror->removed));
+	if (!mirror->removed)
+		return -ENOMEM;
+	pthread_mutex_init(&mirror->removed->lock, NULL);
+	return 0;
+}
+
+void removed_destroy(struct cgfs_mirror *mirror)
+{
+	struct removed *removed = mirror->removed;
+
+	if (!removed)
+		return;
+	while (removed->first)
+		removed_forget(mirror, removed->first->node);
+	pthread_mutex_destroy(&removed->lock);
+	free(removed);
+	mirror->removed = NULL;
+}
+
+static void kept_free(struct kept *kept)
+{
+	if (!kept)
+		return;
+	close(kept->fd);
+	free(kept);
+}
+
+/* Called with the lock held. Unlinks and returns the one that *link points to; NULL if that is none. */
+static struct kept *take(struct removed *removed, struct kept **link)
+{
+	struct kept *kept = *link;
+
+	if (kept) {
+		*link = kept->next;
+		removed->count--;
+	}
+	return kept;
+}
+
+void removed_keep(struct cgfs_mirror *mirror, uint64_t node, int fd)
+{
+	struct removed *removed = mirror->removed;
+	struct kept *kept = malloc(sizeof(*kept)), *oldest = NULL, **link;
+
+	if (!kept) {
+		close(fd);
+		return;
+	}
+	pthread_mutex_lock(&removed->lock);
+	*kept = (struct kept){.next = removed->first, .node = node, .fd = fd};
+	removed->first = kept;
+	if (++removed->count > MAX_KEPT) {
+		for (link = &removed->first; (*link)->next; link = &(*link)->next)
+			;
+		oldest = take(removed, link);
+	}
+	pthread_mutex_unlock(&removed->lock);
+	kept_free(oldest);
+}
+
+void removed_forget(struct cgfs_mirror *mirror, uint64_t node)
+{
+	struct removed *removed = mirror->removed;
+	struct kept **link, *kept;
+
+	if (!removed->count)
+		return;
+	pthread_mutex_lock(&removed->lock);
+	for (link = &removed->first; *link && (*link)->node != node; link = &(*link)->next)
+		;
+	kept = take(removed, link);
+	pthread_mutex_unlock(&removed->lock);
+	kept_free(kept);
+}
+
+static int open_kept(struct removed *removed, uint64_t node)
+{
+	const struct kept *kept;
+	int fd = -ESTALE;
+
+	pthread_mutex_lock(&removed->lock);
+	for (kept = removed->first; kept && kept->node != node; kept = kept->next)
+		;
+	if (kept) {
+		fd = fcntl(kept->fd, F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			fd = -errno;
+	}
+	pthread_mutex_unlock(&removed->lock);
+	return fd;
+}
+
+int node_open_even_removed(struct cgfs_mirror *mirror, uint64_t node)
+{
+	int fd = node_open_path(mirror, node);
+
+	if (fd == -ESTALE)
+		fd = open_kept(mirror->removed, node);
+	if (fd == -ESTALE)
+		fd = backing_open_path(mirror, node);
+	if (fd == -ESTALE)
+		fd = file_open_path(mirror, node);
+	return fd;
+}
+
+/* --- FORGET: the kernel has no inode of that node any more; nobody waits for an answer ---------------------------- */
+
+void handle_forget(struct request *request)
+{
+	removed_forget(request->mirror, request->header->nodeid);
+}
+
+void handle_batch_forget(struct request *request)
+{
+	const struct fuse_batch_forget_in *in = request->body;
+	const struct fuse_forget_one *forget = (const struct fuse_forget_one *)(in + 1);
+	size_t room = (request->body_size - sizeof(*in)) / sizeof(*forget);
+
+	for (size_t i = 0; i < in->count && i < room; i++)
+		removed_forget(request->mirror, forget[i].nodeid);
+}
