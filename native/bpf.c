@@ -177,10 +177,10 @@ int cgfs_kind_of(int fd)
 		[CGFS_MAP] = "anon_inode:bpf-map",
 		[CGFS_LINK] = "anon_inode:bpf_link",
 	};
-	char path[32], name[32];
+	char path[40], name[32];
 	ssize_t length;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
 	length = readlink(path, name, sizeof(name) - 1);
 	if (length < 0)
 		return errno == ENOENT ? -EBADF : -errno;

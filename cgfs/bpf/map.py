@@ -138,7 +138,7 @@ class Map(Descriptor):
         return info
 
     def _is_frozen(self) -> bool:
-        fdinfo = Path(f"/proc/self/fdinfo/{self.fd}").read_text(encoding="ascii", errors="replace")
+        fdinfo = Path(f"/proc/thread-self/fdinfo/{self.fd}").read_text(encoding="ascii", errors="replace")
         return "\nfrozen:\t1\n" in fdinfo
 
 

@@ -1,0 +1,288 @@
+"""Attach, replace, detach and query, on real cgroups; proven by packets and by what bpftool says."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cgfs import bpf
+from cgfs.bpf import AttachFlags, AttachType
+from tests.support import programs
+from tests.support.bpftool import attached_ids
+from tests.support.cgroups import cgroup_id
+from tests.support.child import run
+from tests.support.network import Traffic, can_create_socket
+from tests.support.programs import ALLOW, DENY, Hook
+from tests.support.users import ALICE
+
+MULTI = AttachFlags.ALLOW_MULTI
+OVERRIDE = AttachFlags.ALLOW_OVERRIDE
+
+every_hook = pytest.mark.parametrize("hook", Hook)
+
+
+@pytest.fixture
+def cgroup(tmp_cgroup: Path) -> Iterator[int]:
+    """A fresh cgroup's directory, open."""
+    with open_directory(tmp_cgroup) as fd:
+        yield fd
+
+
+@contextlib.contextmanager
+def open_directory(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def raises(number: int) -> Iterator[pytest.ExceptionInfo[OSError]]:
+    """Expects OSError with that errno."""
+    with pytest.raises(OSError) as caught:
+        yield caught
+    assert caught.value.errno == number, caught.value
+
+
+@every_hook
+def test_nothing_is_attached_to_a_new_cgroup(cgroup: int, hook: Hook) -> None:
+    for effective in (False, True):
+        answer = bpf.query(cgroup, AttachType(hook), effective=effective)
+        assert (answer.flags, answer.programs) == (AttachFlags(0), ())
+
+
+@every_hook
+@pytest.mark.parametrize("flags", [AttachFlags(0), OVERRIDE, MULTI])
+def test_an_attached_program_is_in_force_and_shows(
+    tmp_cgroup: Path, cgroup: int, hook: Hook, flags: AttachFlags
+) -> None:
+    with programs.program(hook, DENY) as denying, Traffic(tmp_cgroup) as packets:
+        bpf.attach(cgroup, denying, AttachType(hook), flags)
+        assert packets.passes() == (hook != Hook.INGRESS, hook != Hook.EGRESS)
+        assert can_create_socket(tmp_cgroup) == (hook != Hook.SOCKET_CREATE)
+        answer = bpf.query(cgroup, AttachType(hook))
+        assert answer.flags == flags
+        assert answer.programs == (bpf.Attached(programs.fdinfo_id(denying), flags),)
+        assert list(answer.ids) == attached_ids(tmp_cgroup, hook)
+
+
+@every_hook
+def test_a_detached_program_is_out_of_force(tmp_cgroup: Path, cgroup: int, hook: Hook) -> None:
+    with programs.program(hook, DENY) as denying, Traffic(tmp_cgroup) as packets:
+        bpf.attach(cgroup, denying, AttachType(hook), MULTI)
+        bpf.detach(cgroup, AttachType(hook), denying)
+        assert packets.passes() == (True, True)
+        assert can_create_socket(tmp_cgroup)
+        assert bpf.query(cgroup, AttachType(hook)).ids == ()
+        assert attached_ids(tmp_cgroup, hook) == []
+
+
+def test_a_program_that_allows_no_other_is_detached_without_naming_it(cgroup: int) -> None:
+    with programs.program(Hook.INGRESS) as program:
+        bpf.attach(cgroup, program, AttachType.CGROUP_INET_INGRESS, OVERRIDE)
+        bpf.detach(cgroup, AttachType.CGROUP_INET_INGRESS, None)
+    assert bpf.query(cgroup, AttachType.CGROUP_INET_INGRESS).ids == ()
+
+
+@every_hook
+def test_the_effective_query_is_in_the_order_of_running(tmp_cgroup: Path, hook: Hook) -> None:
+    """The cgroup's own programs first, in the order of attaching, then its parent's."""
+    child = tmp_cgroup / "child"
+    child.mkdir()
+    with (
+        open_directory(tmp_cgroup) as outer,
+        open_directory(child) as inner,
+        programs.program(hook, ALLOW, salt=1) as first,
+        programs.program(hook, ALLOW, salt=2) as second,
+        programs.program(hook, ALLOW, salt=3) as above,
+    ):
+        bpf.attach(outer, above, AttachType(hook), MULTI)
+        for program in (first, second):
+            bpf.attach(inner, program, AttachType(hook), MULTI)
+        answer = bpf.query(inner, AttachType(hook), effective=True)
+        assert answer.ids == tuple(programs.fdinfo_id(fd) for fd in (first, second, above))
+        assert {program.flags for program in answer.programs} == {AttachFlags(0)}
+        assert bpf.query(inner, AttachType(hook)).ids == answer.ids[:2]
+
+
+def test_a_query_has_room_for_all_programs(tmp_cgroup: Path) -> None:
+    """Two cgroups with 64 each: all the kernel takes, and more than fits at the first asking."""
+    child = tmp_cgroup / "child"
+    child.mkdir()
+    with contextlib.ExitStack() as stack:
+        outer, inner = (stack.enter_context(open_directory(path)) for path in (tmp_cgroup, child))
+        expected: list[int] = []
+        for salt in range(64):
+            for directory in (outer, inner):
+                program = stack.enter_context(programs.program(Hook.EGRESS, ALLOW, salt=salt))
+                bpf.attach(directory, program, AttachType.CGROUP_INET_EGRESS, MULTI)
+                expected.append(programs.fdinfo_id(program))
+        effective = bpf.query(inner, AttachType.CGROUP_INET_EGRESS, effective=True)
+        assert effective.ids == (*expected[1::2], *expected[0::2])
+        one_too_many = stack.enter_context(programs.program(Hook.EGRESS, ALLOW, salt=64))
+        with raises(errno.E2BIG):
+            bpf.attach(inner, one_too_many, AttachType.CGROUP_INET_EGRESS, MULTI)
+
+
+@every_hook
+def test_replacing_takes_the_place_of_that_program_and_of_no_other(cgroup: int, hook: Hook) -> None:
+    with (
+        programs.program(hook, ALLOW, salt=1) as first,
+        programs.program(hook, ALLOW, salt=2) as second,
+        programs.program(hook, ALLOW, salt=3) as third,
+    ):
+        for program in (first, second):
+            bpf.attach(cgroup, program, AttachType(hook), MULTI)
+        bpf.attach(cgroup, third, AttachType(hook), MULTI, replace_fd=first)
+        ids = bpf.query(cgroup, AttachType(hook)).ids
+        assert ids == (programs.fdinfo_id(third), programs.fdinfo_id(second))
+
+
+def test_the_revision_changes_with_every_change(cgroup: int) -> None:
+    hook = AttachType.CGROUP_INET_EGRESS
+    revisions = [bpf.query(cgroup, hook).revision]
+    with programs.program(Hook.EGRESS, salt=1) as first, programs.program(Hook.EGRESS, salt=2) as second:
+        bpf.attach(cgroup, first, hook, MULTI)
+        revisions.append(bpf.query(cgroup, hook).revision)
+        bpf.attach(cgroup, second, hook, MULTI, replace_fd=first)
+        revisions.append(bpf.query(cgroup, hook).revision)
+        bpf.detach(cgroup, hook, second)
+        revisions.append(bpf.query(cgroup, hook).revision)
+    assert len(set(revisions)) == 4
+    assert revisions[-1] == bpf.query(cgroup, hook).revision
+
+
+def test_attaching_what_is_attached_is_eexist(cgroup: int) -> None:
+    with programs.program(Hook.INGRESS) as program:
+        bpf.attach(cgroup, program, AttachType.CGROUP_INET_INGRESS, MULTI)
+        with raises(errno.EEXIST):
+            bpf.attach(cgroup, program, AttachType.CGROUP_INET_INGRESS, MULTI)
+
+
+def test_what_a_link_holds_can_be_attached_directly_too(tmp_cgroup: Path, cgroup: int) -> None:
+    with programs.program(Hook.INGRESS) as program, programs.link(tmp_cgroup, program, Hook.INGRESS):
+        bpf.attach(cgroup, program, AttachType.CGROUP_INET_INGRESS, MULTI)
+        assert bpf.query(cgroup, AttachType.CGROUP_INET_INGRESS).ids == (programs.fdinfo_id(program),) * 2
+
+
+def test_replacing_what_is_not_attached_is_enoent(cgroup: int) -> None:
+    with programs.program(Hook.INGRESS, salt=1) as there, programs.program(Hook.INGRESS, salt=2) as other:
+        bpf.attach(cgroup, there, AttachType.CGROUP_INET_INGRESS, MULTI)
+        with raises(errno.ENOENT):
+            bpf.attach(cgroup, other, AttachType.CGROUP_INET_INGRESS, MULTI, replace_fd=other)
+        assert bpf.query(cgroup, AttachType.CGROUP_INET_INGRESS).ids == (programs.fdinfo_id(there),)
+
+
+@pytest.mark.parametrize("flags", [AttachFlags(0), OVERRIDE])
+def test_another_mode_here_is_eperm(cgroup: int, flags: AttachFlags) -> None:
+    with programs.program(Hook.INGRESS, salt=1) as there, programs.program(Hook.INGRESS, salt=2) as other:
+        bpf.attach(cgroup, there, AttachType.CGROUP_INET_INGRESS, MULTI)
+        with raises(errno.EPERM):
+            bpf.attach(cgroup, other, AttachType.CGROUP_INET_INGRESS, flags)
+        assert bpf.query(cgroup, AttachType.CGROUP_INET_INGRESS).ids == (programs.fdinfo_id(there),)
+
+
+def test_below_a_program_that_cannot_be_overridden_is_eperm(tmp_cgroup: Path, cgroup: int) -> None:
+    child = tmp_cgroup / "child"
+    child.mkdir()
+    with programs.program(Hook.INGRESS) as program, open_directory(child) as inner:
+        bpf.attach(cgroup, program, AttachType.CGROUP_INET_INGRESS, AttachFlags(0))
+        with raises(errno.EPERM):
+            bpf.attach(inner, program, AttachType.CGROUP_INET_INGRESS, MULTI)
+
+
+@every_hook
+def test_a_program_of_another_type_is_einval(cgroup: int, hook: Hook) -> None:
+    other = Hook.SOCKET_CREATE if hook != Hook.SOCKET_CREATE else Hook.EGRESS
+    with programs.program(other) as program, raises(errno.EINVAL) as caught:
+        bpf.attach(cgroup, program, AttachType(hook), MULTI)
+    assert AttachType(hook).name in str(caught.value)
+
+
+def test_what_is_no_program_is_einval_and_what_is_closed_is_ebadf(cgroup: int) -> None:
+    with programs.a_map() as map_fd:
+        closed = os.dup(cgroup)
+        os.close(closed)
+        for fd, number in ((map_fd, errno.EINVAL), (cgroup, errno.EINVAL), (closed, errno.EBADF)):
+            with raises(number):
+                bpf.attach(cgroup, fd, AttachType.CGROUP_INET_INGRESS, MULTI)
+
+
+def test_what_is_no_cgroup_is_ebadf() -> None:
+    with open_directory(Path("/")) as root, programs.program(Hook.INGRESS) as program, raises(errno.EBADF):
+        bpf.attach(root, program, AttachType.CGROUP_INET_INGRESS, MULTI)
+
+
+def test_detaching_needs_the_program_where_several_may_be(cgroup: int) -> None:
+    with programs.program(Hook.INGRESS) as program:
+        bpf.attach(cgroup, program, AttachType.CGROUP_INET_INGRESS, MULTI)
+        with raises(errno.EINVAL):
+            bpf.detach(cgroup, AttachType.CGROUP_INET_INGRESS, None)
+
+
+def test_detaching_what_is_not_attached_is_enoent(cgroup: int) -> None:
+    with programs.program(Hook.INGRESS, salt=1) as there, programs.program(Hook.INGRESS, salt=2) as other:
+        with raises(errno.ENOENT):
+            bpf.detach(cgroup, AttachType.CGROUP_INET_INGRESS, other)
+        bpf.attach(cgroup, there, AttachType.CGROUP_INET_INGRESS, MULTI)
+        with raises(errno.ENOENT):
+            bpf.detach(cgroup, AttachType.CGROUP_INET_INGRESS, other)
+
+
+@every_hook
+def test_a_link_is_found_by_its_cgroup_and_hook_and_detached(tmp_cgroup: Path, cgroup: int, hook: Hook) -> None:
+    child = tmp_cgroup / "child"
+    child.mkdir()
+    id_ = cgroup_id(tmp_cgroup)
+    with (
+        programs.program(hook, DENY) as program,
+        programs.link(child, program, hook),
+        programs.link(tmp_cgroup, program, hook),
+    ):
+        (link,) = bpf.links(id_, AttachType(hook))
+        assert link.prog_id == programs.fdinfo_id(program)
+        assert [other for other in AttachType if bpf.links(id_, other)] == [AttachType(hook)]
+        with raises(errno.ENOENT):
+            bpf.detach(cgroup, AttachType(hook), program)
+        bpf.detach_link(link.id)
+        assert bpf.links(id_, AttachType(hook)) == ()
+        assert bpf.query(cgroup, AttachType(hook)).ids == ()
+        assert len(bpf.links(cgroup_id(child), AttachType(hook))) == 1
+    with raises(errno.ENOENT):
+        bpf.detach_link(link.id)
+
+
+def test_all_of_many_links_are_found(tmp_cgroup: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        program = stack.enter_context(programs.program(Hook.EGRESS, ALLOW))
+        for _ in range(64):
+            stack.enter_context(programs.link(tmp_cgroup, program, Hook.EGRESS))
+        found = bpf.links(cgroup_id(tmp_cgroup), AttachType.CGROUP_INET_EGRESS)
+        assert len({link.id for link in found}) == 64
+        assert {link.prog_id for link in found} == {programs.fdinfo_id(program)}
+
+
+def test_a_removed_cgroup_is_enodev(tmp_cgroup: Path, cgroup: int) -> None:
+    hook = AttachType.CGROUP_INET_INGRESS
+    with programs.program(Hook.INGRESS) as program:
+        bpf.attach(cgroup, program, hook, MULTI)
+        tmp_cgroup.rmdir()
+        for act in (
+            lambda: bpf.query(cgroup, hook),
+            lambda: bpf.query(cgroup, hook, effective=True),
+            lambda: bpf.attach(cgroup, program, hook, MULTI),
+            lambda: bpf.attach(cgroup, program, hook, MULTI, replace_fd=program),
+            lambda: bpf.detach(cgroup, hook, program),
+        ):
+            with raises(errno.ENODEV) as caught:
+                act()
+            assert hook.name in str(caught.value)
+
+
+def test_an_ordinary_user_may_not_even_ask(cgroup: int) -> None:
+    with pytest.raises(PermissionError):
+        run(lambda: bpf.query(cgroup, AttachType.CGROUP_INET_INGRESS), identity=ALICE)

@@ -1,0 +1,152 @@
+"""Cgroups by id, their ancestors, owners and extended attributes."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cgfs import cgroup
+from tests.support import cgroups
+from tests.support.child import Child, run
+from tests.support.syscalls import mount
+from tests.support.users import ALICE, BOB, Namespaces, delegate
+
+XATTR = "trusted.cgfs.test"
+
+
+@pytest.fixture
+def mount_fd(cgroup2: Path) -> Iterator[int]:
+    fd = os.open(cgroup2, os.O_RDONLY | os.O_DIRECTORY)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def directory_fd(tmp_cgroup: Path) -> Iterator[int]:
+    fd = os.open(tmp_cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    yield fd
+    os.close(fd)
+
+
+def test_a_cgroup_is_opened_by_its_id(mount_fd: int, tmp_cgroup: Path) -> None:
+    with cgroup.open_cgroup(mount_fd, cgroups.cgroup_id(tmp_cgroup)) as opened:
+        assert cgroup.cgroup_id(opened.fd) == cgroups.cgroup_id(tmp_cgroup)
+        assert "cgroup.procs" in os.listdir(opened.fd)
+        assert not os.get_inheritable(opened.fd)
+
+
+def test_the_roots_id_opens_the_root(mount_fd: int) -> None:
+    with cgroup.open_cgroup(mount_fd, cgroup.ROOT_ID) as root:
+        assert os.path.sameopenfile(root.fd, mount_fd)
+
+
+def test_any_directory_of_the_mount_will_do(directory_fd: int, tmp_cgroup: Path) -> None:
+    with cgroup.open_cgroup(directory_fd, cgroups.cgroup_id(tmp_cgroup.parent)) as parent:
+        assert tmp_cgroup.name in os.listdir(parent.fd)
+
+
+def test_a_removed_cgroup_is_estale_also_when_its_name_is_back(mount_fd: int, tmp_cgroup: Path) -> None:
+    removed = cgroups.cgroup_id(tmp_cgroup)
+    tmp_cgroup.rmdir()
+    for _ in range(2):
+        with pytest.raises(OSError, match=f"with id {removed}") as caught:
+            cgroup.open_cgroup(mount_fd, removed)
+        assert caught.value.errno == errno.ESTALE
+        tmp_cgroup.mkdir(exist_ok=True)
+    assert cgroups.cgroup_id(tmp_cgroup) != removed
+
+
+def test_the_id_of_a_file_is_enotdir(mount_fd: int, tmp_cgroup: Path) -> None:
+    with pytest.raises(NotADirectoryError):
+        cgroup.open_cgroup(mount_fd, (tmp_cgroup / "cgroup.procs").stat().st_ino)
+
+
+def test_an_ordinary_user_opens_nothing_by_id(mount_fd: int, tmp_cgroup: Path) -> None:
+    with pytest.raises(PermissionError):
+        run(lambda: cgroup.open_cgroup(mount_fd, cgroups.cgroup_id(tmp_cgroup)), identity=ALICE)
+
+
+def test_the_ancestors_go_from_the_parent_to_the_root(mount_fd: int, tmp_cgroup: Path) -> None:
+    inner = tmp_cgroup / "a" / "b"
+    inner.mkdir(parents=True)
+    with cgroup.open_cgroup(mount_fd, cgroups.cgroup_id(inner)) as opened:
+        expected = tuple(cgroups.cgroup_id(path) for path in (tmp_cgroup / "a", tmp_cgroup, tmp_cgroup.parent))
+        assert cgroup.ancestor_ids(opened.fd) == expected
+        assert expected[-1] == cgroup.ROOT_ID
+
+
+def test_the_root_has_no_ancestors(mount_fd: int) -> None:
+    assert cgroup.ancestor_ids(mount_fd) == ()
+
+
+def test_the_ancestors_leave_no_descriptor(directory_fd: int) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    cgroup.ancestor_ids(directory_fd)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_ancestors_end_at_the_mounts_root(tmp_cgroup: Path, tmp_path: Path) -> None:
+    """In a cgroup namespace cgroup2 is mounted from the namespace's root on; what is above it has no path there."""
+    (tmp_cgroup / "container").mkdir()
+    with Child(tmp_cgroup / "container", namespaces=Namespaces(cgroup=True, mount=True)) as child:
+        child.call(mount, "none", "/", None, (1 << 18) | 16384)
+        child.call(mount, "cgroup2", str(tmp_path), "cgroup2", 0)
+        child.call(os.mkdir, tmp_path / "inner")
+        above = cgroups.cgroup_id(tmp_cgroup)
+        container = cgroups.cgroup_id(tmp_cgroup / "container")
+        assert child.call(ancestors_of, tmp_path, tmp_path / "inner") == (container,)
+        assert child.call(ancestors_of, tmp_path, tmp_path) == ()
+        with pytest.raises(FileNotFoundError):
+            child.call(ancestors_of_id, tmp_path, above)
+
+
+def ancestors_of(mountpoint: Path, path: Path) -> tuple[int, ...]:
+    return ancestors_of_id(mountpoint, path.stat().st_ino)
+
+
+def ancestors_of_id(mountpoint: Path, id_: int) -> tuple[int, ...]:
+    mount_fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
+    with cgroup.open_cgroup(mount_fd, id_) as opened:
+        return cgroup.ancestor_ids(opened.fd)
+
+
+def test_the_owner_is_whoever_made_the_cgroup_and_not_whom_it_was_given(tmp_cgroup: Path) -> None:
+    delegate(tmp_cgroup, BOB.uid, BOB.gid)
+    run(lambda: (tmp_cgroup / "bobs").mkdir(), identity=BOB)
+    for path, owner in ((tmp_cgroup, cgroup.Owner(0, 0)), (tmp_cgroup / "bobs", cgroup.Owner(BOB.uid, BOB.gid))):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            assert cgroup.controllers_owner(fd) == owner
+        finally:
+            os.close(fd)
+
+
+def test_the_owner_of_a_removed_cgroup_is_enodev(tmp_cgroup: Path, directory_fd: int) -> None:
+    tmp_cgroup.rmdir()
+    with pytest.raises(OSError, match="has been removed") as caught:
+        cgroup.controllers_owner(directory_fd)
+    assert caught.value.errno == errno.ENODEV
+
+
+def test_extended_attributes_are_set_read_and_removed(directory_fd: int, tmp_cgroup: Path) -> None:
+    assert cgroup.get_xattr(directory_fd, XATTR) is None
+    for value in (b"one", b"", b"\0\xff" * 100):
+        cgroup.set_xattr(directory_fd, XATTR, value)
+        assert cgroup.get_xattr(directory_fd, XATTR) == os.getxattr(tmp_cgroup, XATTR) == value
+    cgroup.remove_xattr(directory_fd, XATTR)
+    cgroup.remove_xattr(directory_fd, XATTR)
+    assert cgroup.get_xattr(directory_fd, XATTR) is None
+
+
+def test_a_delegate_cannot_set_a_trusted_attribute(tmp_cgroup: Path, directory_fd: int) -> None:
+    delegate(tmp_cgroup, ALICE.uid, ALICE.gid)
+    cgroup.set_xattr(directory_fd, XATTR, b"root's")
+    for act in (
+        lambda: cgroup.set_xattr(directory_fd, XATTR, b"alice's"),
+        lambda: cgroup.remove_xattr(directory_fd, XATTR),
+    ):
+        with pytest.raises(PermissionError):
+            run(act, identity=ALICE)
+    assert cgroup.get_xattr(directory_fd, XATTR) == b"root's"
