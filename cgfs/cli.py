@@ -60,9 +60,7 @@ def debug_option() -> click.Option:
     )
 
 
-@click.command(
-    cls=Commands, params=[debug_option()], context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.command(cls=Commands, params=[debug_option()], context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cgfs")
 def cgfs() -> None:
     """Control files for the BPF filters of cgroups: a mirror of cgroup2 with three more files in each."""

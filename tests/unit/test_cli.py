@@ -57,8 +57,6 @@ def test_version_is_that_of_the_package() -> None:
 
 
 def test_an_error_is_described_with_its_path() -> None:
-    assert (
-        describe(OSError(errno.ENOENT, "No such file or directory", "/x")) == "/x: No such file or directory"
-    )
+    assert describe(OSError(errno.ENOENT, "No such file or directory", "/x")) == "/x: No such file or directory"
     assert describe(OSError(errno.EBUSY, "in use:\nby you")) == "in use:; by you"
     assert describe(OSError("only words")) == "only words"

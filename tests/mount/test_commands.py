@@ -1,0 +1,271 @@
+"""cgfs attach, detach, show and tree on a real mirror, against what the kernel and bpftool say."""
+
+import errno
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from cgfs import client, hierarchy
+from tests.mount.conftest import Twin
+from tests.support import programs
+from tests.support.bpftool import attached_ids, bpftool
+from tests.support.child import run
+from tests.support.command import assert_refused, cgfs, succeed
+from tests.support.daemon import Overlay
+from tests.support.network import can_create_socket
+from tests.support.objects import SECTION, compile_object, compile_verdict
+from tests.support.programs import ALLOW, CONTROL_FILE, DENY, Hook
+from tests.support.users import ALICE
+
+COMMAND_HOOK = {Hook.INGRESS: "ingress", Hook.EGRESS: "egress", Hook.SOCKET_CREATE: "socket-create"}
+
+
+def content(cgroup: Path, hook: Hook) -> str:
+    return (cgroup / CONTROL_FILE[hook]).read_text()
+
+
+# --- attach and detach ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", Hook)
+def test_an_object_is_attached_and_detached(twin: Twin, tmp_path: Path, hook: Hook) -> None:
+    program = compile_verdict(tmp_path, hook, DENY)
+    assert succeed("attach", twin.mirror, COMMAND_HOOK[hook], program) == ""
+    (program_id,) = attached_ids(twin.native, hook)
+    assert content(twin.mirror, hook) == f"bpf:{bpftool('prog', 'show', 'id', str(program_id))['tag']}\n"
+    assert succeed("detach", twin.mirror, CONTROL_FILE[hook]) == ""
+    assert content(twin.mirror, hook) == "none\n"
+    assert attached_ids(twin.native, hook) == []
+
+
+def test_an_attached_object_does_what_it_says(twin: Twin, tmp_path: Path) -> None:
+    program = compile_verdict(tmp_path, Hook.SOCKET_CREATE, DENY)
+    assert can_create_socket(twin.native)
+    succeed("attach", twin.mirror, "socket-create", program)
+    assert not can_create_socket(twin.native)
+    succeed("detach", twin.mirror, "socket-create")
+    assert can_create_socket(twin.native)
+
+
+def test_an_overridable_attachment_says_so(twin: Twin, tmp_path: Path) -> None:
+    program = compile_verdict(tmp_path, Hook.EGRESS, ALLOW)
+    succeed("attach", "--overridable", twin.mirror, "egress", program)
+    assert content(twin.mirror, Hook.EGRESS).startswith("bpf(overridable):")
+
+
+def test_a_program_is_named_by_id_and_by_pin(twin: Twin) -> None:
+    pinned = Path("/sys/fs/bpf") / f"cgfs-test-{os.getpid()}"
+    with programs.program(Hook.EGRESS, ALLOW) as fd:
+        programs.pin(fd, pinned)
+        try:
+            for where in (f"id:{programs.fdinfo_id(fd)}", pinned):
+                succeed("attach", twin.mirror, "egress", where)
+                assert attached_ids(twin.native, Hook.EGRESS) == [programs.fdinfo_id(fd)]
+                succeed("detach", twin.mirror, "egress")
+        finally:
+            pinned.unlink()
+
+
+def test_one_of_several_programs_is_named_by_its_section(twin: Twin, tmp_path: Path) -> None:
+    both = compile_object(
+        tmp_path / "both.o", (SECTION[Hook.INGRESS], "one", ALLOW), (SECTION[Hook.EGRESS], "other", ALLOW)
+    )
+    assert_refused(cgfs("attach", twin.mirror, "egress", both), "more than one", SECTION[Hook.INGRESS], "other")
+    succeed("attach", twin.mirror, "egress", f"{both}:{SECTION[Hook.EGRESS]}")
+    (program_id,) = attached_ids(twin.native, Hook.EGRESS)
+    assert bpftool("prog", "show", "id", str(program_id))["name"] == "other"
+
+
+def test_what_cannot_be_attached_is_refused_in_one_line(twin: Twin, tmp_path: Path) -> None:
+    program = compile_verdict(tmp_path, Hook.SOCKET_CREATE, ALLOW)
+    (tmp_path / "text.o").write_text("this is no object")
+    assert_refused(cgfs("attach", twin.mirror, "egress", program), "cgroup_skb", "cgroup/sock_create")
+    assert_refused(cgfs("attach", twin.mirror, "egress", tmp_path / "text.o"), "text.o")
+    assert_refused(cgfs("attach", twin.mirror, "egress", tmp_path / "missing.o"), "missing.o", "id:N")
+    assert_refused(cgfs("attach", twin.mirror, "egress", "id:4294967295"), "4294967295")
+    assert content(twin.mirror, Hook.EGRESS) == "none\n"
+
+
+def test_an_unknown_hook_is_a_wrong_command_line(twin: Twin) -> None:
+    done = cgfs("detach", twin.mirror, "forward")
+    assert done.returncode == 2
+    assert "socket-create" in done.stderr
+
+
+def test_another_mode_is_refused_with_the_way_out(twin: Twin, tmp_path: Path) -> None:
+    program = compile_verdict(tmp_path, Hook.EGRESS, ALLOW)
+    succeed("attach", "--overridable", twin.mirror, "egress", program)
+    assert_refused(cgfs("attach", twin.mirror, "egress", program), "another mode", "detach")
+
+
+# --- which cgroup -----------------------------------------------------------------------------------------------------
+
+
+def test_a_path_on_cgroup2_itself_is_refused_with_that_on_the_mirror(twin: Twin) -> None:
+    done = cgfs("show", twin.native)
+    assert_refused(done, "on no mirror", f"{twin.native}", f"{twin.mirror}")
+
+
+def test_a_path_elsewhere_is_refused(overlay: Overlay, twin: Twin) -> None:
+    assert_refused(cgfs("show", "/tmp"), "/tmp is on no mirror", str(overlay.mountpoint))
+    assert_refused(cgfs("tree", twin.mirror / "missing"), "missing", "No such file")
+    assert_refused(cgfs("detach", twin.mirror / "cgroup.procs", "egress"), "is no cgroup", str(twin.mirror))
+
+
+# --- show -------------------------------------------------------------------------------------------------------------
+
+
+def effective_ids(cgroup: Path, hook: Hook) -> list[int]:
+    return list(programs.query(cgroup, hook, effective=True).program_ids)
+
+
+def in_force(cgroup: Path, hook: Hook) -> list[dict[str, object]]:
+    """What `cgfs show --json` says is in force for *hook*."""
+    shown = json.loads(succeed("show", "--json", cgroup))
+    assert shown["cgroup"] == str(cgroup)
+    assert [each["file"] for each in shown["filters"]] == list(CONTROL_FILE.values())
+    found: list[dict[str, object]] = shown["filters"][hook]["in_force"]
+    return found
+
+
+def test_show_says_what_is_in_force_and_where_it_comes_from(twin: Twin, tmp_path: Path) -> None:
+    inner = twin.mirror / "middle" / "inner"
+    inner.mkdir(parents=True)
+    outer_id, inner_id, foreign_id = [], [], []
+    succeed("attach", twin.mirror, "egress", compile_verdict(tmp_path, Hook.EGRESS, DENY))
+    succeed("attach", inner, "egress", compile_verdict(tmp_path, Hook.EGRESS, ALLOW))
+    outer_id = attached_ids(twin.native, Hook.EGRESS)
+    inner_native = twin.native / "middle" / "inner"
+    inner_id = attached_ids(inner_native, Hook.EGRESS)
+    with programs.program(Hook.EGRESS, ALLOW, salt=1) as fd:
+        programs.attach(inner_native, fd, Hook.EGRESS)
+        foreign_id = [programs.fdinfo_id(fd)]
+        shown = in_force(inner, Hook.EGRESS)
+    assert (
+        [each["id"] for each in shown] == inner_id + foreign_id + outer_id == effective_ids(inner_native, Hook.EGRESS)
+    )
+    assert [each["own"] for each in shown] == [True, True, False]
+    root = str(twin.native).removeprefix(str(twin.native.parent))
+    assert [each["cgroup"] for each in shown] == [f"{root}/middle/inner", f"{root}/middle/inner", root]
+    lines = content(inner, Hook.EGRESS).splitlines() + content(twin.mirror, Hook.EGRESS).splitlines()
+    assert [each["filter"] for each in shown] == lines
+    for each in shown:
+        other = bpftool("prog", "show", "id", str(each["id"]))
+        assert (each["name"], each["tag"], each["uid"]) == (other["name"], other["tag"], other["uid"])
+
+
+def test_an_overridden_filter_is_not_in_force(twin: Twin, tmp_path: Path) -> None:
+    inner = twin.mirror / "inner"
+    inner.mkdir()
+    succeed("attach", "--overridable", twin.mirror, "egress", compile_verdict(tmp_path, Hook.EGRESS, DENY))
+    assert [each["own"] for each in in_force(inner, Hook.EGRESS)] == [False]
+    succeed("attach", "--overridable", inner, "egress", compile_verdict(tmp_path, Hook.EGRESS, ALLOW))
+    assert [each["own"] for each in in_force(inner, Hook.EGRESS)] == [True]
+
+
+def test_show_is_readable(twin: Twin, tmp_path: Path) -> None:
+    (twin.mirror / "inner").mkdir()
+    succeed("attach", twin.mirror, "socket-create", compile_verdict(tmp_path, Hook.SOCKET_CREATE, DENY))
+    shown = succeed("show", twin.mirror / "inner").splitlines()
+    assert shown[0] == str(twin.mirror / "inner")
+    assert [line.split() for line in shown[1:4]] == [[name, "none"] for name in CONTROL_FILE.values()]
+    heading, row = shown[4:]
+    assert heading.split() == ["in", "force", "filter", "id", "name", "tag", "loaded", "by"]
+    words = row.split()
+    assert words[0] == f"/{twin.native.name}"
+    assert words[1] == content(twin.mirror, Hook.SOCKET_CREATE).strip()
+    assert words[3] == "deny"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d root", " ".join(words[5:]))
+
+
+def test_others_than_root_see_what_the_files_say(twin: Twin) -> None:
+    with programs.program(Hook.EGRESS, ALLOW) as fd:
+        programs.attach(twin.native, fd, Hook.EGRESS)
+        seen = run(lambda: hierarchy.filters_of(twin.mirror), identity=ALICE)
+        assert [each.in_force for each in seen] == [None, None, None]
+        assert [each.lines for each in seen] == [("none",), (f"bpf:{programs.fdinfo_tag(fd)}",), ("none",)]
+
+
+# --- tree -------------------------------------------------------------------------------------------------------------
+
+
+def test_tree_shows_the_cgroups_with_filters(twin: Twin, tmp_path: Path) -> None:
+    for name in ("a/b/c", "a/plain", "other"):
+        (twin.mirror / name).mkdir(parents=True)
+    program = compile_verdict(tmp_path, Hook.EGRESS, ALLOW)
+    succeed("attach", twin.mirror / "a" / "b", "egress", program)
+    succeed("attach", twin.mirror / "other", "egress", program)
+    line = content(twin.mirror / "other", Hook.EGRESS).strip()
+    assert json.loads(succeed("tree", "--json", twin.mirror)) == [
+        {"cgroup": str(twin.mirror / "a" / "b"), "filters": {"net.egress_filter": [line]}},
+        {"cgroup": str(twin.mirror / "other"), "filters": {"net.egress_filter": [line]}},
+    ]
+    assert [each.split() for each in succeed("tree", twin.mirror).splitlines()] == [
+        [str(twin.mirror)],
+        ["├──", "a"],
+        ["│", "└──", "b"],
+        ["│", "net.egress_filter", line],
+        ["└──", "other"],
+        ["net.egress_filter", line],
+    ]
+
+
+def test_tree_of_a_single_mirror_needs_no_argument(overlay: Overlay) -> None:
+    assert json.loads(succeed("tree", "--json", overlay.mountpoint)) == json.loads(succeed("tree", "--json"))
+
+
+def test_a_name_does_nothing_to_the_terminal(twin: Twin, tmp_path: Path) -> None:
+    (twin.mirror / "\x1b[2J[bold]").mkdir()
+    succeed("attach", twin.mirror / "\x1b[2J[bold]", "egress", compile_verdict(tmp_path, Hook.EGRESS, ALLOW))
+    for command in (("tree", twin.mirror), ("show", twin.mirror / "\x1b[2J[bold]")):
+        assert "\\x1b[2J[bold]" in succeed(*command)
+
+
+def test_a_cgroup_that_vanishes_during_the_walk_is_no_error(twin: Twin) -> None:
+    for name in ("a", "b", "c"):
+        (twin.mirror / name).mkdir()
+    with programs.program(Hook.EGRESS, ALLOW) as fd:
+        for name in ("a", "b", "c"):
+            programs.attach(twin.native / name, fd, Hook.EGRESS)
+        walk = hierarchy.filtered_cgroups(twin.mirror)
+        assert next(walk).path.name == "a"
+        (twin.native / "b").rmdir()
+        assert [each.path.name for each in walk] == ["c"]
+
+
+# --- client -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_python_program_attaches_reads_and_detaches(twin: Twin, tmp_path: Path) -> None:
+    path = twin.mirror / "net.egress_filter"
+    with programs.program(Hook.EGRESS, ALLOW) as fd:
+        client.attach(path, fd)
+        assert client.read(path) == f"bpf:{programs.fdinfo_tag(fd)}\n"
+        client.attach(str(path), compile_verdict(tmp_path, Hook.EGRESS, DENY))
+        assert client.read(path) != f"bpf:{programs.fdinfo_tag(fd)}\n"
+        client.detach(path)
+        assert client.read(str(path)) == "none\n"
+
+
+def test_the_client_s_errors_say_what_was_wrong(twin: Twin) -> None:
+    path = twin.mirror / "net.egress_filter"
+    with (
+        programs.program(Hook.SOCKET_CREATE) as fd,
+        pytest.raises(OSError, match="type that this file takes") as caught,
+    ):
+        client.attach(path, fd)
+    assert (caught.value.errno, caught.value.filename) == (errno.EINVAL, str(path))
+    with pytest.raises(OSError, match="no control file") as caught:
+        client.detach(twin.mirror / "cgroup.procs")
+    with pytest.raises(PermissionError, match="owner and mode"):
+        run(lambda: client.detach(path), identity=ALICE)
+
+
+def test_the_client_never_writes_to_other_files(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("content")
+    with pytest.raises(OSError, match="no control file"):
+        client.detach(tmp_path / "precious")
+    assert (tmp_path / "precious").read_text() == "content"
