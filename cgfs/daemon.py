@@ -98,7 +98,7 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
         _control_files(mirror, settings.options),
     ):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_unmount_on_signal, signals, settings.mountpoint)
+            nursery.start_soon(_unmount_on_signal, signals, mirror, settings.mountpoint)
             nursery.start_soon(pyfuse3.main)
             await trio.to_thread.run_sync(mirror.start)
             log.info("serving %s on %s", settings.source, settings.mountpoint)
@@ -139,10 +139,11 @@ def _control_files(mirror: Mirror, options: MountOptions) -> Iterator[None]:
         pyfuse3.close(unmount=False)
 
 
-async def _unmount_on_signal(signals: AsyncIterator[int], mountpoint: Path) -> None:
+async def _unmount_on_signal(signals: AsyncIterator[int], mirror: Mirror, mountpoint: Path) -> None:
     """The connection ends with the mount, and with the connection everything else."""
     number = await anext(aiter(signals))
     log.info("unmounting %s on %s", mountpoint, signal.Signals(number).name)
+    await trio.to_thread.run_sync(mirror.let_go)
     if not await _unmount_when_unused(mountpoint):
         log.warning("%s is in use: whoever uses it gets ENOTCONN from now on", mountpoint)
         await trio.to_thread.run_sync(unmount_by_force, mountpoint)

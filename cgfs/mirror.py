@@ -110,6 +110,14 @@ class Mirror:
         """Answer requests from now on. Raises OSError: EAGAIN or ENOMEM if no thread can be had."""
         _check(lib.cgfs_mirror_start(self._mirror), "cannot start to serve the mirror")
 
+    def let_go(self) -> None:
+        """Before the mirror is unmounted: keep it no longer.
+
+        The mirror keeps itself, until it notices that it was unmounted, to raise inotify events for what others do on
+        cgroup2. From here on there are none. Waits for the one at hand.
+        """
+        lib.cgfs_mirror_let_go(self._mirror)
+
     def close(self) -> None:
         """Wait for the connection to end, by umount or abort, then free everything.
 

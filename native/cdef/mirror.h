@@ -25,6 +25,7 @@ struct cgfs_control_ioctl {
 
 int cgfs_mirror_open(const struct cgfs_mirror_options *options, struct cgfs_mirror **mirror);
 int cgfs_mirror_start(struct cgfs_mirror *mirror);
+void cgfs_mirror_let_go(struct cgfs_mirror *mirror);
 void cgfs_mirror_close(struct cgfs_mirror *mirror);
 int cgfs_mirror_relay_fd(const struct cgfs_mirror *mirror);
 int cgfs_mirror_ioctl_fd(const struct cgfs_mirror *mirror);

@@ -196,6 +196,11 @@ int cgfs_mirror_start(struct cgfs_mirror *mirror)
 	return error;
 }
 
+void cgfs_mirror_let_go(struct cgfs_mirror *mirror)
+{
+	replay_end(mirror);
+}
+
 /* --- closing ----------------------------------------------------------------------------------------------------- */
 
 static void destroy_parts(struct cgfs_mirror *mirror)

@@ -44,6 +44,11 @@ struct cgfs_control_ioctl {
  */
 int cgfs_mirror_open(const struct cgfs_mirror_options *options, struct cgfs_mirror **mirror);
 int cgfs_mirror_start(struct cgfs_mirror *mirror);
+/*
+ * The mirror is about to be unmounted: keep it no longer. It is kept, until its end is noticed, so that what others do
+ * on cgroup2 raises inotify events on it. From here on it raises none.
+ */
+void cgfs_mirror_let_go(struct cgfs_mirror *mirror);
 /* Wait for the connection to end (unmount or abort), join all threads, close and free everything. */
 void cgfs_mirror_close(struct cgfs_mirror *mirror);
 

@@ -380,17 +380,29 @@ int replay_start(struct cgfs_mirror *mirror)
 	return error;
 }
 
+void replay_end(struct cgfs_mirror *mirror)
+{
+	struct replay *replay = mirror->replay;
+	bool started;
+
+	if (!replay)
+		return;
+	pthread_mutex_lock(&replay->lock);
+	replay->ended = true;
+	started = replay->started;
+	replay->started = false;
+	pthread_mutex_unlock(&replay->lock);
+	if (!started)
+		return;
+	eventfd_write(replay->wake_fd, 1);
+	pthread_join(replay->thread, NULL);
+}
+
 void replay_stop(struct cgfs_mirror *mirror)
 {
 	struct replay *replay = mirror->replay;
 
-	pthread_mutex_lock(&replay->lock);
-	replay->ended = true;
-	pthread_mutex_unlock(&replay->lock);
-	if (replay->started) {
-		eventfd_write(replay->wake_fd, 1);
-		pthread_join(replay->thread, NULL);
-	}
+	replay_end(mirror);
 	while (replay->first) {
 		struct act *act = replay->first;
 
