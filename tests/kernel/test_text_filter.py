@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import gc
 import os
 import socket
 import struct
@@ -338,6 +339,7 @@ def test_a_whole_filter_judges_packets_as_its_classic_program_does() -> None:
 
 
 def test_loading_leaves_no_descriptor_behind() -> None:
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     with load(PASS_ALL, EGRESS) as program:
         text_filter.text_of(program)
