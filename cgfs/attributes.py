@@ -1,0 +1,94 @@
+"""Owner, group and mode of a control file, and who may change them.
+
+By default they are those of the directory's cgroup.controllers, mode 0644: the kernel gives that file to the cgroup's
+creator, and delegation leaves it alone. What chmod and chown change is kept in a trusted extended attribute of the
+directory, which a delegate cannot set, and goes with the cgroup.
+
+Sources: cgroup-v2.rst, "Delegation"; setattr_prepare() in fs/attr.c.
+"""
+
+import errno
+import json
+import time
+from dataclasses import dataclass
+
+from cgfs.caller import Capability, Credentials
+from cgfs.cgroup import controllers_owner, get_xattr, set_xattr
+from cgfs.control import ControlFile
+
+_MODE = 0o644
+_PERMISSIONS = 0o777
+"""The bits that mean something on a file that is never run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """*changed_at_ns* is the time of the last chmod or chown (CLOCK_REALTIME), 0 if there was none."""
+
+    uid: int
+    gid: int
+    mode: int
+    changed_at_ns: int
+
+
+def read(cgroup_fd: int, file: ControlFile) -> Attributes:
+    """Raises OSError: ENODEV if the cgroup is gone."""
+    native = controllers_owner(cgroup_fd)
+    kept = _kept(cgroup_fd, file)
+    return Attributes(
+        uid=kept.get("uid", native.uid),
+        gid=kept.get("gid", native.gid),
+        mode=kept.get("mode", _MODE),
+        changed_at_ns=kept.get("changed_at_ns", 0),
+    )
+
+
+def change(
+    cgroup_fd: int,
+    file: ControlFile,
+    who: Credentials,
+    *,
+    mode: int | None = None,
+    uid: int | None = None,
+    gid: int | None = None,
+) -> None:
+    """chmod and chown. Raises OSError: EPERM if *who* may not, ENODEV if the cgroup is gone.
+
+    The kernel has asked the same before, but by what it had cached, and another chown could have come in between.
+    """
+    _check(read(cgroup_fd, file), who, mode=mode, uid=uid, gid=gid)
+    wanted = {"uid": uid, "gid": gid, "mode": None if mode is None else mode & _PERMISSIONS}
+    kept = _kept(cgroup_fd, file) | {name: value for name, value in wanted.items() if value is not None}
+    kept["changed_at_ns"] = time.time_ns()
+    set_xattr(cgroup_fd, _attribute(file), json.dumps(kept).encode("ascii"))
+
+
+def _check(now: Attributes, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None) -> None:
+    owner = who.uid == now.uid
+    may_chown = Capability.CHOWN in who.capabilities
+    refused = []
+    if mode is not None and not owner and Capability.FOWNER not in who.capabilities:
+        refused.append("mode")
+    if uid is not None and not may_chown and not (owner and uid == now.uid):
+        refused.append("owner")
+    if gid is not None and not may_chown and not (owner and (gid == now.gid or gid in who.groups)):
+        refused.append("group")
+    if refused:
+        what = " and the ".join(refused)
+        raise OSError(errno.EPERM, f"uid {who.uid} may not change the {what}: the owner is uid {now.uid}")
+
+
+def _kept(cgroup_fd: int, file: ControlFile) -> dict[str, int]:
+    """What was changed; nothing where the attribute makes no sense."""
+    data = get_xattr(cgroup_fd, _attribute(file))
+    if data is None:
+        return {}
+    try:
+        value = json.loads(data)
+        return {name: int(value[name]) for name in ("uid", "gid", "mode", "changed_at_ns") if name in value}
+    except (ValueError, TypeError):
+        return {}
+
+
+def _attribute(file: ControlFile) -> str:
+    return f"trusted.cgfs.{file.name}.attributes"

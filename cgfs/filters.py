@@ -1,0 +1,190 @@
+"""Set, replace and clear a cgroup's filters: what a command to a control file does to the kernel.
+
+Owns the meaning of the modes and the order of the steps. All functions wait for locks of the kernel; two for the same
+file at the same time are for the caller to prevent. Each returns what the file said before and after.
+
+Order of the steps: the note comes first, and names the old program and the new one; then the new one is attached, in
+place of the old one where there is one; then the note drops the old one. What is noted counts only while it is
+attached, so a crash between the steps leaves the old filter or the new one in force, and a note that is true of it.
+
+Default and nonrecursive filters are BPF_F_ALLOW_MULTI: without it an unprivileged user who can open the directory could
+detach them, and a descendant that had a program before would not be restricted. Sources: bpf(2), kernel/bpf/cgroup.c.
+"""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cgfs import bpf, guard, notes, text_filter
+from cgfs.attached import Attachment, How, State, Target, observe
+from cgfs.bpf import AttachFlags, Program
+from cgfs.control import Mode
+from cgfs.notes import Kind, Note, NotedProgram, Stamp
+from cgfs.text_filter import TextFilter
+
+_TRIES = 100
+_KERNEL_MODES = AttachFlags.ALLOW_OVERRIDE | AttachFlags.ALLOW_MULTI
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The content of the file before and after. *changed* is false if nothing was done."""
+
+    before: bytes
+    after: bytes
+    changed: bool
+
+
+def set_program(target: Target, program: Program, mode: Mode, stamp: Stamp) -> Change:
+    """Attach *program* (borrowed) in place of what came through the file before; what others attached stays.
+
+    Raises OSError: EINVAL if *program* is of another type or for another hook, EBUSY if a program here or above is
+    attached in another mode, EEXIST if somebody else has attached *program* here, EOPNOTSUPP if it cannot be
+    nonrecursive, E2BIG if there are 64 programs, ENODEV if the cgroup is gone.
+    """
+    file, info = target.file, program.info()
+    if info.type != file.prog_type:
+        raise OSError(errno.EINVAL, f"{file.name} takes programs of type {file.prog_type.name}, not {info.type.name}")
+    if mode is not Mode.NONRECURSIVE:
+        return _put(target, program, Kind.PROGRAM, mode, stamp, given_id=info.id)
+    with guard.guarding(program, file, target.cgroup_id) as guarding:
+        return _put(target, guarding, Kind.GUARD, mode, stamp, given_id=info.id)
+
+
+def set_text(target: Target, text: TextFilter, mode: Mode, stamp: Stamp) -> Change:
+    """Load and attach the program of *text* as `set_program` does. Raises OSError as that, and EINVAL if the kernel's
+    verifier refuses it.
+    """
+    only_cgroup_id = target.cgroup_id if mode is Mode.NONRECURSIVE else None
+    try:
+        program = text_filter.load(text, target.file, only_cgroup_id=only_cgroup_id)
+    except bpf.VerifierError as error:
+        raise OSError(errno.EINVAL, error.strerror) from error
+    with program:
+        return _put(target, program, Kind.TEXT, mode, stamp)
+
+
+def clear(target: Target, stamp: Stamp, *, only_own: bool) -> Change:
+    """Detach everything, links included; *only_own*: what came through the file.
+
+    Raises OSError: EPERM if *only_own* and others have attached something, and then nothing has changed; ENODEV if the
+    cgroup is gone.
+    """
+    before = state = observe(target, with_links=True)
+    if only_own:
+        _refuse_others(state)
+    for _ in range(_TRIES):
+        own = [each for each in state.attachments if each.how is How.FILE]
+        if not (own if only_own else state.attachments):
+            break
+        for attachment in state.attachments:
+            if attachment.how is How.FILE or (attachment.how is How.DIRECT and not only_own):
+                _detach(target, attachment)
+        if not only_own:
+            _detach_links(target)
+        state = observe(target, with_links=True)
+    else:
+        raise OSError(errno.EBUSY, f"{target.file.name}: others attach programs faster than they can be detached")
+    changed = bool(before.attachments)
+    if changed:
+        notes.write(target.cgroup_fd, target.file, Note(last=stamp))
+    return Change(before.content, state.content, changed)
+
+
+def _put(
+    target: Target, program: Program, kind: Kind, mode: Mode, stamp: Stamp, *, given_id: int | None = None
+) -> Change:
+    """Attach *program*. *given_id* is the id of the program that the caller gave: itself, or what it guards."""
+    info = program.info()
+    new = NotedProgram(info.id, info.loaded_at_ns, kind, stamp)
+    flags = AttachFlags.ALLOW_OVERRIDE if mode is Mode.OVERRIDABLE else AttachFlags.ALLOW_MULTI
+    for _ in range(_TRIES):
+        state = observe(target, with_links=True)
+        own = [each for each in state.attachments if each.how is How.FILE]
+        _refuse_what_is_in_the_way(target, state, flags, given_id)
+        if any(each.info.id == info.id for each in own):
+            notes.write(target.cgroup_fd, target.file, Note((new,), stamp))
+            return Change(state.content, state.content, changed=False)
+        try:
+            with _noted(target, state, new):
+                _attach(target, program, flags, own)
+        except FileNotFoundError:
+            continue  # the program to be replaced was detached meanwhile
+        for each in own[:1]:
+            _forget(target, each)
+        for each in own[1:]:
+            _detach(target, each)
+        return Change(state.content, observe(target).content, changed=True)
+    raise OSError(errno.EBUSY, f"{target.file.name}: others change what is attached faster than it can be replaced")
+
+
+def _refuse_what_is_in_the_way(target: Target, state: State, flags: AttachFlags, given_id: int | None) -> None:
+    name = target.file.name
+    if state.attachments and state.flags & _KERNEL_MODES != flags:
+        raise OSError(errno.EBUSY, f"{name}: a program is attached in another mode: write `none` first")
+    others = [each for each in state.attachments if each.how is not How.FILE]
+    if others and flags == AttachFlags.ALLOW_OVERRIDE:
+        raise OSError(errno.EBUSY, f"{name}: an overridable filter would take the place of somebody else's program")
+    if any(each.how is How.DIRECT and each.info.id == given_id for each in others):
+        raise OSError(errno.EEXIST, f"{name}: somebody else has attached this program here")
+
+
+def _refuse_others(state: State) -> None:
+    others = [each for each in state.attachments if each.how is not How.FILE]
+    if others:
+        words = ", ".join(f"{each.line} (attached {each.how.value})" for each in others[:3])
+        raise OSError(errno.EPERM, f"only an opener with CAP_NET_ADMIN may remove what others attached: {words}")
+
+
+@contextlib.contextmanager
+def _noted(target: Target, state: State, new: NotedProgram) -> Iterator[None]:
+    """The note names the programs of *state* and *new* during the block, and *new* alone afterwards; if the block
+    raises, what it named before.
+    """
+    old = tuple(each.noted for each in state.attachments if each.noted is not None)
+    notes.write(target.cgroup_fd, target.file, Note((*old, new), new.stamp))
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # it is true anyway: what is not attached does not count
+            notes.write(target.cgroup_fd, target.file, state.note)
+        raise
+    with contextlib.suppress(OSError):
+        notes.write(target.cgroup_fd, target.file, Note((new,), new.stamp))
+
+
+def _attach(target: Target, program: Program, flags: AttachFlags, own: list[Attachment]) -> None:
+    """Attach *program*, in one step in place of the first of *own*: overridable programs replace each other anyway.
+
+    Raises OSError: ENOENT if the one to be replaced is not attached any more.
+    """
+    with contextlib.ExitStack() as stack:
+        replace_fd = None
+        if own and flags == AttachFlags.ALLOW_MULTI:
+            replace_fd = stack.enter_context(Program.by_id(own[0].info.id)).fd
+        try:
+            bpf.attach(target.cgroup_fd, program.fd, target.file.attach_type, flags, replace_fd=replace_fd)
+        except PermissionError:
+            words = "a filter above or here is attached in another mode, which allows no other"
+            raise OSError(errno.EBUSY, f"{target.file.name}: {words}") from None
+
+
+def _detach(target: Target, attachment: Attachment) -> None:
+    """Detach it, unless somebody else has."""
+    with contextlib.suppress(FileNotFoundError), Program.by_id(attachment.info.id) as program:
+        bpf.detach(target.cgroup_fd, target.file.attach_type, program.fd)
+    _forget(target, attachment)
+
+
+def _forget(target: Target, attachment: Attachment) -> None:
+    """It is not attached any more: let go what belongs to it."""
+    if attachment.noted is not None and attachment.noted.kind is Kind.GUARD:
+        with contextlib.suppress(OSError):  # guard.sweep() does it later
+            guard.unpin(target.cgroup_id, target.file, attachment.info.id)
+
+
+def _detach_links(target: Target) -> None:
+    for link in bpf.links(target.cgroup_id, target.file.attach_type):
+        with contextlib.suppress(FileNotFoundError):
+            bpf.detach_link(link.id)
