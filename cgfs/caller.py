@@ -132,9 +132,8 @@ def open_thread(tid: int) -> int:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-    return open_process_of(
-        tid
-    )  # before Linux 6.9; right for all that share their descriptors, and these are nearly all
+    # Before Linux 6.9. Right for each thread that shares its process's descriptors, and nearly all do.
+    return open_process_of(tid)
 
 
 def open_process_of(tid: int) -> int:
@@ -147,6 +146,9 @@ def open_process_of(tid: int) -> int:
 
 
 def _status(tid: int) -> dict[str, str]:
-    """The fields of /proc/TID/status. Raises OSError: ENOENT or ESRCH if there is no such thread."""
-    lines = Path(f"/proc/{tid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    """The fields of /proc/TID/status. Raises OSError: ENOENT or ESRCH if there is no such thread.
+
+    The thread's name, which is whatever it likes, cannot make a line: the kernel escapes newlines in it.
+    """
+    lines = Path(f"/proc/{tid}/status").read_bytes().decode(errors="replace").split("\n")
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -78,7 +78,8 @@ _Static_assert(sizeof(struct cgfs_attach) == 24, "the size of struct cgfs_attach
  * ENOTTY	This is not a control file of cgfs, or it does not know this command.
  * E2BIG	The kernel takes no more programs for this hook of this cgroup (64).
  * EINTR	A signal came while the request was waiting for its turn.
- * ENOMEM	No memory, or no descriptor, was to be had.
+ * ENOMEM	cgfs could not get memory, or (EMFILE, ENFILE) a descriptor.
+ * EIO		cgfs has failed. Its log says how.
  *
  * An open without permission for the file fails with EACCES.
  */

@@ -13,7 +13,8 @@ from typing import TypeVar
 import pytest
 
 from cgfs.bpf import program_info
-from cgfs.caller import Caller, open_process_of, open_thread
+from cgfs.caller import Caller, Credentials, open_process_of, open_thread
+from cgfs.caller import Capability as OwnCapability
 from tests.support import programs
 from tests.support.child import Child, run
 from tests.support.programs import ALLOW, Hook
@@ -291,6 +292,32 @@ def test_whoever_is_gone_or_not_to_be_seen_has_no_capability(child: Child) -> No
     child.kill()
     assert not caller(child.pid).has_cap_net_admin()
     assert not caller(0).has_cap_net_admin()
+
+
+def test_credentials_are_those_of_the_moment() -> None:
+    identity = Identity(1000, 1001, groups=(7, 8), capabilities=frozenset({Capability.CHOWN, Capability.NET_ADMIN}))
+    with Child(identity=identity) as user:
+        user.call(set_name, b"user")
+        credentials = caller(user.pid, identity).credentials()
+        assert credentials == Credentials(
+            1000,
+            1001,
+            frozenset({1001, 7, 8}),
+            frozenset({OwnCapability.CHOWN, OwnCapability.NET_ADMIN}),
+            user.pid,
+            "user",
+        )
+    gone = Credentials(1000, 1001, frozenset({1001}), frozenset(), 0, "?")
+    assert caller(user.pid, identity).credentials() == gone
+    assert credentials != gone
+
+
+def test_a_name_that_looks_like_a_status_line_gives_nothing() -> None:
+    with Child(identity=ALICE) as alice:
+        for name in (b"\nCapEff:\tff", b"\x1cCapEff:\tff", b"\rTgid:\t1", b"\xc2\x85Tgid:\t1"):
+            alice.call(set_name, name)
+            assert not caller(alice.pid, ALICE).has_cap_net_admin()
+            assert caller(alice.pid, ALICE).pid == alice.pid
 
 
 def test_the_description_says_user_process_and_command(child: Child) -> None:
