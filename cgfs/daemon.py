@@ -88,7 +88,10 @@ def serve(settings: Settings, ready: Callable[[], None]) -> None:
     os.umask(0o077)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    trio.run(_serve, settings, ready)
+    try:
+        trio.run(_serve, settings, ready)
+    except BaseExceptionGroup as group:
+        raise _first_of(group) from group
 
 
 async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
@@ -101,10 +104,19 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             nursery.start_soon(_unmount_on_signal, signals, mirror, settings.mountpoint)
             nursery.start_soon(pyfuse3.main)
             await trio.to_thread.run_sync(mirror.start)
+            await _wait_for_an_answer(settings.mountpoint)
             log.info("serving %s on %s", settings.source, settings.mountpoint)
             ready()
             await ioctl.serve(mirror)  # until the connection has ended
             nursery.cancel_scope.cancel()
+
+
+async def _wait_for_an_answer(mountpoint: Path) -> None:
+    """Have another process read a control file: a thread of ours that waited for ourselves could not be killed."""
+    path = mountpoint / CONTROL_FILES[0].name
+    done = await trio.run_process(["cat", path], capture_stdout=True, capture_stderr=True, check=False)
+    if done.returncode != 0:
+        raise OSError(errno.EIO, f"the mount does not answer: {done.stderr.decode(errors='replace').strip()}")
 
 
 @contextlib.contextmanager
@@ -165,3 +177,8 @@ async def _unmount_when_unused(mountpoint: Path) -> bool:
                     return True  # unmounted by somebody else
             await trio.sleep(_PAUSE_S)
     return False
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

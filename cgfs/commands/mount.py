@@ -70,7 +70,6 @@ def _serve_here(source: Path, mountpoint: Path, options: MountOptions, ready_fd:
 def _serve_behind(source: Path, mountpoint: Path, options: MountOptions) -> None:
     background.detach()
     from cgfs import daemon
-    from cgfs.control import CONTROL_FILES
 
     settings = daemon.Settings(source, mountpoint, options)
     daemon.check(settings)
@@ -79,12 +78,7 @@ def _serve_behind(source: Path, mountpoint: Path, options: MountOptions) -> None
         logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
         daemon.serve(settings, ready)
 
-    pid = background.start(serve)
-    try:
-        (mountpoint / CONTROL_FILES[0].name).read_bytes()
-    except OSError:
-        background.end(pid)
-        raise
+    background.start(serve)
 
 
 def _log_handler() -> logging.Handler:

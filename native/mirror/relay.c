@@ -34,7 +34,8 @@ static int greet(struct relay *relay)
 			.major = FUSE_KERNEL_VERSION,
 			.minor = 13,
 			.max_readahead = MAX_PAYLOAD,
-			.flags = FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES,
+			/* Without READDIRPLUS pyfuse3 takes the kernel for too old. */
+			.flags = FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS,
 		},
 	};
 
