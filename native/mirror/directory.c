@@ -93,22 +93,28 @@ static int remove_as_caller(const struct request *request, int parent, const cha
 	return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-/* The directory may be open, or somebody's working directory: see removed.c. */
+/*
+ * The directory may be open, or somebody's working directory (removed.c). It is kept before it is removed, so that there
+ * is no moment at which it is neither there nor kept.
+ */
 static int remove_directory(const struct request *request, const char *name)
 {
 	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
-	CLEANUP_FD int removed = -1;
-	uint64_t id;
-	int error;
+	uint64_t id, node = 0;
+	int error, fd;
 
 	if (parent < 0)
 		return parent;
-	removed = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	error = remove_as_caller(request, parent, name);
-	if (!error && removed >= 0 && kernfs_id_at(removed, "", AT_EMPTY_PATH, &id) == 0) {
-		removed_keep(request->mirror, node_id(request->mirror, NULL, id), removed);
-		removed = -1;
+	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0 && kernfs_id_at(fd, "", AT_EMPTY_PATH, &id) == 0) {
+		node = node_id(request->mirror, NULL, id);
+		removed_keep(request->mirror, node, fd);
+	} else {
+		close_fd(&fd);
 	}
+	error = remove_as_caller(request, parent, name);
+	if (error && node)
+		removed_forget(request->mirror, node);
 	return error;
 }
 

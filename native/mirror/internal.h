@@ -272,7 +272,7 @@ int file_open_path(struct cgfs_mirror *mirror, uint64_t node);
 
 int removed_create(struct cgfs_mirror *mirror);
 void removed_destroy(struct cgfs_mirror *mirror);
-/* Keep fd (taken over; O_PATH) of a directory that was just removed, until the kernel forgets the node. */
+/* Keep fd (taken over; O_PATH) of a directory that is being removed, until the kernel forgets the node. */
 void removed_keep(struct cgfs_mirror *mirror, uint64_t node, int fd);
 void removed_forget(struct cgfs_mirror *mirror, uint64_t node);
 
