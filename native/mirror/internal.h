@@ -297,8 +297,8 @@ bool watch_name(const struct cgfs_mirror *mirror, const char *name);
 /* The names there are, from *index (0 at first) on. Returns false at the end. */
 bool watch_next_name(const struct cgfs_mirror *mirror, size_t *index, const char **name);
 /*
- * Wait until the kernel has been told to forget what was changed on cgroup2 before this call, by whomever. Waits a
- * second at most. Called by a handler after loop_may_block().
+ * Wait until the kernel has been told to forget what was changed on cgroup2 before this call, by whomever. Waits
+ * ten seconds at most. Called by a handler after loop_may_block().
  */
 void watch_settle(struct cgfs_mirror *mirror);
 

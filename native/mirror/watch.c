@@ -26,7 +26,7 @@
  * a loop does not wake this thread each time.
  */
 #define PAUSE_MS 4
-#define SETTLE_S 1
+#define SETTLE_S 10
 /* Far more than cgroup2 has names of files. */
 #define N_NAMES 2048
 

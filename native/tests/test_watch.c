@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What is done on cgroup2 is told to the kernel, and in time; the fanotify events behind it are read as they come. */
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "connection.h"
+#include "test.h"
+
+/* A notification to the kernel. */
+struct notification {
+	struct fuse_out_header header;
+	union {
+		struct fuse_notify_inval_inode_out inode;
+		struct {
+			struct fuse_notify_inval_entry_out entry;
+			char name[256];
+		};
+	};
+};
+
+static void receive(const struct connection *connection, struct notification *notification)
+{
+	ssize_t size;
+
+	memset(notification, 0, sizeof(*notification));
+	wait_readable(connection->kernel);
+	size = read(connection->kernel, notification, sizeof(*notification));
+	CHECK(size > (ssize_t)sizeof(notification->header) && size == notification->header.len);
+	CHECK(!notification->header.unique);
+}
+
+/* Take notifications until the kernel has been told that it does not know the attributes of node. */
+static void wait_for_node(const struct connection *connection, uint64_t node)
+{
+	struct notification notification;
+
+	do
+		receive(connection, &notification);
+	while (notification.header.error != FUSE_NOTIFY_INVAL_INODE || notification.inode.ino != node);
+	CHECK(notification.inode.off < 0);
+}
+
+/* Whether the name is to be asked for anew. None may be dropped instead. */
+static bool is_about_name(const struct notification *notification, uint64_t directory, const char *name)
+{
+	CHECK(notification->header.error != FUSE_NOTIFY_DELETE);
+	if (notification->header.error != FUSE_NOTIFY_INVAL_ENTRY)
+		return false;
+	CHECK(notification->entry.flags == FUSE_EXPIRE_ONLY);
+	return notification->entry.parent == directory && strcmp(notification->name, name) == 0;
+}
+
+static void wait_for_name(const struct connection *connection, uint64_t directory, const char *name)
+{
+	struct notification notification;
+
+	do
+		receive(connection, &notification);
+	while (!is_about_name(&notification, directory, name));
+}
+
+static int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int failed = fd < 0 || write(fd, text, strlen(text)) < 0;
+
+	close(fd);
+	return failed;
+}
+
+static int make(const char *path) { return mkdir(path, 0755); }
+static int change_mode(const char *path) { return chmod(path, 0700); }
+static int hide_pressure(const char *path) { return write_text(path, "0"); }
+
+/* In another process: what this one does itself needs no telling. */
+static void by_another(int (*act)(const char *path), const char *path)
+{
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (!pid)
+		_exit(act(path) != 0);
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+struct fixture {
+	struct connection connection;
+	char child[600], file[700];
+	uint64_t node, procs;	/* of child, and of its cgroup.procs */
+};
+
+/*
+ * A watched mirror of a cgroup with one child, and file in it. The rest of cgroup2 is watched as well: what others do
+ * there is told, too.
+ */
+static void fixture_open(struct fixture *fixture, const char *file)
+{
+	connection_open(&fixture->connection);
+	snprintf(fixture->child, sizeof(fixture->child), "%s/child", fixture->connection.source);
+	snprintf(fixture->file, sizeof(fixture->file), "%s/%s", fixture->child, file);
+	CHECK(mkdir(fixture->child, 0755) == 0);
+	fixture->node = connection_lookup(&fixture->connection, 1, "child");
+	fixture->procs = connection_lookup(&fixture->connection, fixture->node, "cgroup.procs");
+	CHECK(watch_start(fixture->connection.mirror) == 0);
+	CHECK(watch_name(fixture->connection.mirror, "cpu.pressure"));
+}
+
+TEST(watch_tells_of_a_directory_made_by_others)
+{
+	struct fixture f;
+	char path[700];
+
+	fixture_open(&f, "");
+	snprintf(path, sizeof(path), "%s/other", f.connection.source);
+	by_another(make, path);
+	wait_for_node(&f.connection, 1);
+	connection_close(&f.connection);
+}
+
+TEST(watch_tells_of_a_directory_removed_by_others)
+{
+	struct fixture f;
+
+	fixture_open(&f, "");
+	by_another(rmdir, f.child);
+	wait_for_name(&f.connection, 1, "child");
+	connection_close(&f.connection);
+}
+
+TEST(watch_tells_of_modes_changed_by_others)
+{
+	struct fixture f;
+
+	fixture_open(&f, "cgroup.procs");
+	by_another(change_mode, f.file);
+	wait_for_node(&f.connection, f.procs);
+	by_another(change_mode, f.child);
+	wait_for_node(&f.connection, f.node);
+	connection_close(&f.connection);
+}
+
+TEST(watch_tells_of_files_that_the_kernel_hides)
+{
+	struct fixture f;
+
+	fixture_open(&f, "cgroup.pressure");
+	by_another(hide_pressure, f.file);
+	wait_for_name(&f.connection, f.node, "cpu.pressure");
+	connection_close(&f.connection);
+}
+
+TEST(watch_has_told_of_hidden_files_when_it_has_settled)
+{
+	struct notification notification;
+	struct fixture f;
+	bool told = false;
+
+	fixture_open(&f, "cgroup.pressure");
+	CHECK(hide_pressure(f.file) == 0);
+	watch_settle(f.connection.mirror);
+	while (!told && connection_has_answer(&f.connection)) {
+		receive(&f.connection, &notification);
+		told = is_about_name(&notification, f.node, "cpu.pressure");
+	}
+	CHECK(told);
+	connection_close(&f.connection);
+}
+
+TEST(watch_tells_nothing_of_what_the_mirror_does_itself)
+{
+	struct notification notification;
+	struct fixture f;
+
+	fixture_open(&f, "cgroup.procs");
+	CHECK(change_mode(f.file) == 0 && rmdir(f.child) == 0 && mkdir(f.child, 0755) == 0);
+	watch_settle(f.connection.mirror);
+	while (connection_has_answer(&f.connection)) {
+		receive(&f.connection, &notification);
+		CHECK(notification.inode.ino != 1 && notification.inode.ino != f.node &&
+		      notification.inode.ino != f.procs);
+	}
+	connection_close(&f.connection);
+}
+
+static bool is_known(const struct cgfs_mirror *mirror, const char *wanted)
+{
+	const char *name;
+
+	for (size_t i = 0; watch_next_name(mirror, &i, &name);) {
+		if (strcmp(name, wanted) == 0)
+			return true;
+	}
+	return false;
+}
+
+TEST(watch_knows_the_names_that_were_seen_and_takes_no_more_than_it_has_room_for)
+{
+	struct fixture f;
+	struct cgfs_mirror *mirror;
+	char name[32];
+	int taken = 0;
+
+	fixture_open(&f, "");
+	mirror = f.connection.mirror;
+	CHECK(watch_name(mirror, "cgroup.procs") && !is_known(mirror, "cgroup.procs"));
+	CHECK(!is_known(mirror, "memory.max"));
+	CHECK(watch_name(mirror, "memory.max") && is_known(mirror, "memory.max"));
+	for (int i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "memory.%d", i);
+		if (!watch_name(mirror, name))
+			CHECK(!is_known(mirror, name));
+		else if (++taken)
+			CHECK(is_known(mirror, name));
+	}
+	CHECK(taken > 1000 && taken < 5000);
+	CHECK(watch_name(mirror, "memory.max"));
+	connection_close(&f.connection);
+}
+
+TEST(watch_reads_no_event_past_the_end)
+{
+	struct fanotify_event_metadata whole = {.event_len = sizeof(whole) + 4, .metadata_len = sizeof(whole)}, metadata;
+	char buffer[4 + sizeof(whole) + 4];
+	size_t at = 4;
+
+	memcpy(buffer + 4, &whole, sizeof(whole));
+	CHECK(next_event(buffer, sizeof(buffer), &at, &metadata) == buffer + 4 + sizeof(whole));
+	CHECK(at == sizeof(buffer) && metadata.event_len == whole.event_len);
+	CHECK(!next_event(buffer, sizeof(buffer), &at, &metadata));
+	at = 4;
+	CHECK(!next_event(buffer, sizeof(buffer) - 1, &at, &metadata) && at == 4);
+	whole.event_len = sizeof(whole) - 1;
+	memcpy(buffer + 4, &whole, sizeof(whole));
+	CHECK(!next_event(buffer, sizeof(buffer), &at, &metadata));
+}
