@@ -233,14 +233,16 @@ static ssize_t write_as_caller(struct request *request, const struct open_file *
 	return taken;
 }
 
-/* Of one write, kernfs takes a page at most. */
+/* Longer writes than a page are refused by kernfs before anything else (atomic_write_len in kernel/cgroup/cgroup.c). */
 static ssize_t write_pid(struct request *request, const struct open_file *file, const char *data, size_t size)
 {
-	size_t page = sysconf(_SC_PAGESIZE), taken = size < page ? size : page;
 	char text[PID_TEXT_SIZE];
-	ssize_t written = write_as_caller(request, file, text, pids_from_caller(data, taken, request->header->pid, text));
+	ssize_t written;
 
-	return written < 0 ? written : (ssize_t)taken;
+	if (size > (size_t)sysconf(_SC_PAGESIZE))
+		return -E2BIG;
+	written = write_as_caller(request, file, text, pids_from_caller(data, size, request->header->pid, text));
+	return written < 0 ? written : (ssize_t)size;
 }
 
 void handle_write(struct request *request)
