@@ -27,6 +27,10 @@ _TRIES = 100
 _KERNEL_MODES = AttachFlags.ALLOW_OVERRIDE | AttachFlags.ALLOW_MULTI
 
 
+class _ChangedError(Exception):
+    """Somebody else has changed what is attached, so that nothing was done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """The content of the file before and after. *changed* is false if nothing was done."""
@@ -46,10 +50,12 @@ def set_program(target: Target, program: Program, mode: Mode, stamp: Stamp) -> C
     file, info = target.file, program.info()
     if info.type != file.prog_type:
         raise OSError(errno.EINVAL, f"{file.name} takes programs of type {file.prog_type.name}, not {info.type.name}")
-    if mode is not Mode.NONRECURSIVE:
-        return _put(target, program, Kind.PROGRAM, mode, stamp, given_id=info.id)
-    with guard.guarding(program, file, target.cgroup_id) as guarding:
-        return _put(target, guarding, Kind.GUARD, mode, stamp, given_id=info.id)
+    if mode is Mode.NONRECURSIVE:
+        with guard.guarding(program, file, target.cgroup_id) as guarding:
+            done = _put(target, guarding, Kind.GUARD, mode, stamp, given_id=info.id)
+    else:
+        done = _put(target, program, Kind.PROGRAM, mode, stamp, given_id=info.id)
+    return _finish(target, done)
 
 
 def set_text(target: Target, text: TextFilter, mode: Mode, stamp: Stamp) -> Change:
@@ -62,7 +68,8 @@ def set_text(target: Target, text: TextFilter, mode: Mode, stamp: Stamp) -> Chan
     except bpf.VerifierError as error:
         raise OSError(errno.EINVAL, error.strerror) from error
     with program:
-        return _put(target, program, Kind.TEXT, mode, stamp)
+        done = _put(target, program, Kind.TEXT, mode, stamp)
+    return _finish(target, done)
 
 
 def clear(target: Target, stamp: Stamp, *, only_own: bool) -> Change:
@@ -80,7 +87,7 @@ def clear(target: Target, stamp: Stamp, *, only_own: bool) -> Change:
             break
         for attachment in state.attachments:
             if attachment.how is How.FILE or (attachment.how is How.DIRECT and not only_own):
-                _detach(target, attachment)
+                _detach(target, attachment, state)
         if not only_own:
             _detach_links(target)
         state = observe(target, with_links=True)
@@ -88,14 +95,27 @@ def clear(target: Target, stamp: Stamp, *, only_own: bool) -> Change:
         raise OSError(errno.EBUSY, f"{target.file.name}: others attach programs faster than they can be detached")
     changed = bool(before.attachments)
     if changed:
-        notes.write(target.cgroup_fd, target.file, Note(last=stamp))
+        with contextlib.suppress(OSError):  # the old one is as true: what is not attached does not count
+            notes.write(target.cgroup_fd, target.file, Note(last=stamp))
     return Change(before.content, state.content, changed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """A program was attached, or was so before (not *changed*). *own* came through the file before."""
+
+    before: State
+    own: list[Attachment]
+    changed: bool
 
 
 def _put(
     target: Target, program: Program, kind: Kind, mode: Mode, stamp: Stamp, *, given_id: int | None = None
-) -> Change:
-    """Attach *program*. *given_id* is the id of the program that the caller gave: itself, or what it guards."""
+) -> _Put:
+    """Attach *program*. *given_id* is the id of the program that the caller gave: itself, or what it guards.
+
+    Where it raises, nothing was attached.
+    """
     info = program.info()
     new = NotedProgram(info.id, info.loaded_at_ns, kind, stamp)
     flags = AttachFlags.ALLOW_OVERRIDE if mode is Mode.OVERRIDABLE else AttachFlags.ALLOW_MULTI
@@ -105,18 +125,22 @@ def _put(
         _refuse_what_is_in_the_way(target, state, flags, given_id)
         if any(each.info.id == info.id for each in own):
             notes.write(target.cgroup_fd, target.file, Note((new,), stamp))
-            return Change(state.content, state.content, changed=False)
-        try:
+            return _Put(state, [], changed=False)
+        with contextlib.suppress(_ChangedError):
             with _noted(target, state, new):
-                _attach(target, program, flags, own)
-        except FileNotFoundError:
-            continue  # the program to be replaced was detached meanwhile
-        for each in own[:1]:
-            _forget(target, each)
-        for each in own[1:]:
-            _detach(target, each)
-        return Change(state.content, observe(target).content, changed=True)
+                _attach(target, program, flags, own, state)
+            return _Put(state, own, changed=True)
     raise OSError(errno.EBUSY, f"{target.file.name}: others change what is attached faster than it can be replaced")
+
+
+def _finish(target: Target, done: _Put) -> Change:
+    """Let go what was replaced. There is one such program; more of them if somebody else attached noted ones again."""
+    for each in done.own[:1]:
+        _forget(target, each)
+    for each in done.own[1:]:
+        _detach(target, each, observe(target))
+    after = observe(target) if done.changed else done.before
+    return Change(done.before.content, after.content, done.changed)
 
 
 def _refuse_what_is_in_the_way(target: Target, state: State, flags: AttachFlags, given_id: int | None) -> None:
@@ -124,10 +148,10 @@ def _refuse_what_is_in_the_way(target: Target, state: State, flags: AttachFlags,
     if state.attachments and state.flags & _KERNEL_MODES != flags:
         raise OSError(errno.EBUSY, f"{name}: a program is attached in another mode: write `none` first")
     others = [each for each in state.attachments if each.how is not How.FILE]
-    if others and flags == AttachFlags.ALLOW_OVERRIDE:
-        raise OSError(errno.EBUSY, f"{name}: an overridable filter would take the place of somebody else's program")
     if any(each.how is How.DIRECT and each.info.id == given_id for each in others):
         raise OSError(errno.EEXIST, f"{name}: somebody else has attached this program here")
+    if others and flags == AttachFlags.ALLOW_OVERRIDE:
+        raise OSError(errno.EBUSY, f"{name}: an overridable filter would take the place of somebody else's program")
 
 
 def _refuse_others(state: State) -> None:
@@ -154,26 +178,49 @@ def _noted(target: Target, state: State, new: NotedProgram) -> Iterator[None]:
         notes.write(target.cgroup_fd, target.file, Note((new,), new.stamp))
 
 
-def _attach(target: Target, program: Program, flags: AttachFlags, own: list[Attachment]) -> None:
-    """Attach *program*, in one step in place of the first of *own*: overridable programs replace each other anyway.
+def _attach(target: Target, program: Program, flags: AttachFlags, own: list[Attachment], state: State) -> None:
+    """Attach *program*, in one step in place of the first of *own*.
 
-    Raises OSError: ENOENT if the one to be replaced is not attached any more.
+    An overridable one takes the place of whatever is there: the revision makes sure that this is still *state*.
     """
     with contextlib.ExitStack() as stack:
         replace_fd = None
-        if own and flags == AttachFlags.ALLOW_MULTI:
-            replace_fd = stack.enter_context(Program.by_id(own[0].info.id)).fd
         try:
-            bpf.attach(target.cgroup_fd, program.fd, target.file.attach_type, flags, replace_fd=replace_fd)
+            if own and flags == AttachFlags.ALLOW_MULTI:
+                replace_fd = stack.enter_context(Program.by_id(own[0].info.id)).fd
+            bpf.attach(
+                target.cgroup_fd,
+                program.fd,
+                target.file.attach_type,
+                flags,
+                replace_fd=replace_fd,
+                revision=_revision_that_matters(state, flags),
+            )
         except PermissionError:
             words = "a filter above or here is attached in another mode, which allows no other"
             raise OSError(errno.EBUSY, f"{target.file.name}: {words}") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESTALE):
+                raise
+            raise _ChangedError from error
 
 
-def _detach(target: Target, attachment: Attachment) -> None:
-    """Detach it, unless somebody else has."""
-    with contextlib.suppress(FileNotFoundError), Program.by_id(attachment.info.id) as program:
-        bpf.detach(target.cgroup_fd, target.file.attach_type, program.fd)
+def _revision_that_matters(state: State, flags: AttachFlags) -> int:
+    """With ALLOW_MULTI the kernel asks which program is meant; without, it is the only one."""
+    return 0 if flags & AttachFlags.ALLOW_MULTI else state.revision
+
+
+def _detach(target: Target, attachment: Attachment, state: State) -> None:
+    """Detach it, unless somebody else has changed what is attached since *state*."""
+    try:
+        with Program.by_id(attachment.info.id) as program:
+            revision = _revision_that_matters(state, state.flags)
+            bpf.detach(target.cgroup_fd, target.file.attach_type, program.fd, revision=revision)
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            return
+        if error.errno != errno.ENOENT:
+            raise
     _forget(target, attachment)
 
 

@@ -34,6 +34,18 @@ struct query_attr {
 };
 _Static_assert(sizeof(struct query_attr) == 64, "bpf_attr.query of Linux 6.6");
 
+/* BPF_PROG_ATTACH and BPF_PROG_DETACH as Linux 6.6 has them. The same holds; cgroups have revisions since Linux 6.17. */
+struct attach_attr {
+	uint32_t target_fd;
+	uint32_t attach_bpf_fd;
+	uint32_t attach_type;
+	uint32_t attach_flags;
+	uint32_t replace_bpf_fd;
+	uint32_t relative_fd;
+	uint64_t expected_revision;
+};
+_Static_assert(sizeof(struct attach_attr) == 32, "the attributes of BPF_PROG_ATTACH of Linux 6.6");
+
 static uint64_t address(const void *pointer)
 {
 	return (uintptr_t)pointer;
@@ -46,9 +58,10 @@ static int sys_bpf(int command, void *attr, size_t size)
 	return result < 0 ? -errno : (int)result;
 }
 
-int cgfs_prog_attach(int cgroup_fd, int prog_fd, uint32_t attach_type, uint32_t flags, int replace_fd)
+int cgfs_prog_attach(int cgroup_fd, int prog_fd, uint32_t attach_type, uint32_t flags, int replace_fd,
+		     uint64_t revision)
 {
-	union bpf_attr attr;
+	struct attach_attr attr;
 
 	memset(&attr, 0, sizeof(attr));
 	attr.target_fd = cgroup_fd;
@@ -57,17 +70,19 @@ int cgfs_prog_attach(int cgroup_fd, int prog_fd, uint32_t attach_type, uint32_t 
 	attr.attach_flags = flags;
 	if (flags & BPF_F_REPLACE)
 		attr.replace_bpf_fd = replace_fd;
+	attr.expected_revision = revision;
 	return sys_bpf(BPF_PROG_ATTACH, &attr, sizeof(attr));
 }
 
-int cgfs_prog_detach(int cgroup_fd, uint32_t attach_type, int prog_fd)
+int cgfs_prog_detach(int cgroup_fd, uint32_t attach_type, int prog_fd, uint64_t revision)
 {
-	union bpf_attr attr;
+	struct attach_attr attr;
 
 	memset(&attr, 0, sizeof(attr));
 	attr.target_fd = cgroup_fd;
 	attr.attach_bpf_fd = prog_fd;
 	attr.attach_type = attach_type;
+	attr.expected_revision = revision;
 	return sys_bpf(BPF_PROG_DETACH, &attr, sizeof(attr));
 }
 

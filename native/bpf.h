@@ -12,10 +12,14 @@
 
 /* --- attached programs ------------------------------------------------------------------------------------------ */
 
-/* Attach prog_fd to cgroup_fd; with BPF_F_REPLACE in flags, instead of the program replace_fd. */
-int cgfs_prog_attach(int cgroup_fd, int prog_fd, uint32_t attach_type, uint32_t flags, int replace_fd);
-/* Detach prog_fd; -1 is the only program of a cgroup that has no BPF_F_ALLOW_MULTI. */
-int cgfs_prog_detach(int cgroup_fd, uint32_t attach_type, int prog_fd);
+/*
+ * Attach prog_fd to cgroup_fd; with BPF_F_REPLACE in flags, instead of the program replace_fd. Unless revision is 0:
+ * -ESTALE if the programs' revision (of cgfs_prog_query) is another by now.
+ */
+int cgfs_prog_attach(int cgroup_fd, int prog_fd, uint32_t attach_type, uint32_t flags, int replace_fd,
+		     uint64_t revision);
+/* Detach prog_fd; -1, or any program, is the only program of a cgroup that has no BPF_F_ALLOW_MULTI. revision as above. */
+int cgfs_prog_detach(int cgroup_fd, uint32_t attach_type, int prog_fd, uint64_t revision);
 
 struct cgfs_query {
 	uint32_t attach_flags;	/* of the cgroup's own programs; 0 in an effective query */

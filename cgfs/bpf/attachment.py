@@ -75,18 +75,23 @@ def attach(
     flags: AttachFlags,
     *,
     replace_fd: int | None = None,
+    revision: int = 0,
 ) -> None:
     """Attach the program *prog_fd* to the cgroup open as *cgroup_fd* (both borrowed); with *replace_fd*
-    (borrowed) in place of that program, in one step.
+    (borrowed) in place of that program, in one step; with *revision* only if nothing has changed since the query that
+    said so (a kernel before 6.17 says 0, which asks for nothing).
 
     Raises OSError: ENODEV if the cgroup is gone; ENOENT if *replace_fd* is not attached here; EINVAL if *prog_fd*
     is no program, or none for this hook; EEXIST if it is attached here already, with ALLOW_MULTI (the kernel's
-    EINVAL); EPERM if a program here or above is attached in another mode; E2BIG if there are 64.
+    EINVAL); EPERM if a program here or above is attached in another mode; E2BIG if there are 64; ESTALE if there is
+    another revision.
     Source: bpf(2), BPF_PROG_ATTACH.
     """
     if replace_fd is not None:
         flags |= AttachFlags.REPLACE
-    result = lib.cgfs_prog_attach(cgroup_fd, prog_fd, attach_type, flags, -1 if replace_fd is None else replace_fd)
+    result = lib.cgfs_prog_attach(
+        cgroup_fd, prog_fd, attach_type, flags, -1 if replace_fd is None else replace_fd, revision
+    )
     if result >= 0:
         return
     doing = f"attaching a program to {attach_type.name}"
@@ -102,19 +107,20 @@ def check_hook(prog_fd: int, attach_type: AttachType) -> None:
     Raises OSError: EINVAL if not. An attach to no cgroup is told that before EBADF (bpf_prog_attach() in
     kernel/bpf/syscall.c).
     """
-    result = lib.cgfs_prog_attach(-1, prog_fd, attach_type, AttachFlags.ALLOW_MULTI, -1)
+    result = lib.cgfs_prog_attach(-1, prog_fd, attach_type, AttachFlags.ALLOW_MULTI, -1, 0)
     if result != -errno.EBADF:
         raise _error(-result, f"asking whether a program fits {attach_type.name}", gone=False)
 
 
-def detach(cgroup_fd: int, attach_type: AttachType, prog_fd: int | None) -> None:
-    """Detach the program *prog_fd* from the cgroup open as *cgroup_fd* (both borrowed); None is the one
-    program of a cgroup without ALLOW_MULTI. A program that a link holds is not detached.
+def detach(cgroup_fd: int, attach_type: AttachType, prog_fd: int | None, *, revision: int = 0) -> None:
+    """Detach the program *prog_fd* from the cgroup open as *cgroup_fd* (both borrowed). Without ALLOW_MULTI that is the
+    one program of the cgroup, whatever *prog_fd* is, None included: *revision* (as in `attach`) makes sure of it. A
+    program that a link holds is not detached.
 
     Raises OSError: ENODEV if the cgroup is gone, ENOENT if the program is not attached here, EINVAL for
-    None where there is ALLOW_MULTI. Source: bpf(2), BPF_PROG_DETACH.
+    None where there is ALLOW_MULTI, ESTALE if there is another revision. Source: bpf(2), BPF_PROG_DETACH.
     """
-    result = lib.cgfs_prog_detach(cgroup_fd, attach_type, -1 if prog_fd is None else prog_fd)
+    result = lib.cgfs_prog_detach(cgroup_fd, attach_type, -1 if prog_fd is None else prog_fd, revision)
     if result < 0:
         gone = result == -errno.ENOENT and _is_gone(cgroup_fd, attach_type)
         raise _error(-result, f"detaching a program from {attach_type.name}", gone=gone)

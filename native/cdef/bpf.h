@@ -22,8 +22,9 @@ static const int BPF_MAP_TYPE_PERCPU_ARRAY;
 
 /* bpf.h */
 
-int cgfs_prog_attach(int cgroup_fd, int prog_fd, uint32_t attach_type, uint32_t flags, int replace_fd);
-int cgfs_prog_detach(int cgroup_fd, uint32_t attach_type, int prog_fd);
+int cgfs_prog_attach(int cgroup_fd, int prog_fd, uint32_t attach_type, uint32_t flags, int replace_fd,
+		     uint64_t revision);
+int cgfs_prog_detach(int cgroup_fd, uint32_t attach_type, int prog_fd, uint64_t revision);
 
 struct cgfs_query {
 	uint32_t attach_flags;

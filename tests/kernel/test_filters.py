@@ -3,15 +3,16 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from cgfs import attached, control, filters, notes
+from cgfs import attached, bpf, control, filters, notes
 from cgfs.attached import How, Target, observe
 from cgfs.bpf import Program
 from cgfs.control import CONTROL_FILES, ControlFile, Mode
+from cgfs.filters import Change
 from cgfs.notes import Kind, Note, NotedProgram, Stamp
 from tests.support import programs
 from tests.support.bpftool import attached_ids
@@ -241,11 +242,46 @@ def test_clear_of_nothing_does_nothing(target: Target) -> None:
 def test_overridable_never_takes_the_place_of_somebody_elses(egress: Target, tmp_cgroup: Path) -> None:
     with program(egress) as other, program(egress, salt=1) as own:
         programs.attach(tmp_cgroup, other.fd, Hook.EGRESS, ALLOW_OVERRIDE)
-        for each in (other, own):
+        for each, error in ((other, errno.EEXIST), (own, errno.EBUSY)):
             with pytest.raises(OSError) as caught:
                 filters.set_program(egress, each, Mode.OVERRIDABLE, STAMP)
-            assert caught.value.errno == errno.EBUSY
+            assert caught.value.errno == error
         assert kernel_ids(egress) == ids(other)
+
+
+def test_what_changes_meanwhile_is_seen(egress: Target, tmp_cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else puts an overridable program in the place of ours just before we replace or remove ours."""
+    with program(egress) as ours, program(egress, salt=1) as other, program(egress, salt=2) as new:
+        acts: list[Callable[[], Change]] = [
+            lambda: filters.set_program(egress, new, Mode.OVERRIDABLE, STAMP),
+            lambda: filters.clear(egress, STAMP, only_own=True),
+        ]
+        for act in acts:
+            filters.set_program(egress, ours, Mode.OVERRIDABLE, STAMP)
+            with monkeypatch.context() as patch:
+                put_in_between(patch, lambda: programs.attach(tmp_cgroup, other.fd, Hook.EGRESS, ALLOW_OVERRIDE))
+                with contextlib.suppress(OSError):
+                    act()
+            if observe(egress).revision:  # before Linux 6.17 there is none, and the moment in between is not seen
+                assert kernel_ids(egress) == ids(other)
+            filters.clear(egress, STAMP, only_own=False)
+
+
+def put_in_between(patch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """*act* once, after what is attached was asked for and before it is changed."""
+    left = [act]
+    real = {name: getattr(bpf, name) for name in ("attach", "detach")}
+
+    def first(name: str) -> Callable[..., None]:
+        def call(*arguments: object, **keywords: object) -> None:
+            while left:
+                left.pop()()
+            real[name](*arguments, **keywords)
+
+        return call
+
+    for name in real:
+        patch.setattr(bpf, name, first(name))
 
 
 def test_a_program_of_another_type_is_einval(target: Target) -> None:
