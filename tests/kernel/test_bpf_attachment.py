@@ -156,6 +156,60 @@ def test_the_revision_changes_with_every_change(cgroup: int) -> None:
     assert revisions[-1] == bpf.query(cgroup, hook).revision
 
 
+def test_a_change_based_on_an_older_revision_is_estale(cgroup: int) -> None:
+    hook = AttachType.CGROUP_INET_EGRESS
+    with (
+        programs.program(Hook.EGRESS, salt=1) as first,
+        programs.program(Hook.EGRESS, salt=2) as second,
+        programs.program(Hook.EGRESS, salt=3) as third,
+    ):
+        bpf.attach(cgroup, first, hook, MULTI, revision=bpf.query(cgroup, hook).revision)
+        seen = bpf.query(cgroup, hook)
+        bpf.attach(cgroup, second, hook, MULTI)
+        changed = bpf.query(cgroup, hook)
+        for replaced in (None, first):
+            with raises(errno.ESTALE):
+                bpf.attach(cgroup, third, hook, MULTI, replace_fd=replaced, revision=seen.revision)
+        with raises(errno.ESTALE):
+            bpf.detach(cgroup, hook, first, revision=seen.revision)
+        assert bpf.query(cgroup, hook) == changed
+        bpf.attach(cgroup, third, hook, MULTI, replace_fd=first, revision=changed.revision)
+        bpf.detach(cgroup, hook, second, revision=bpf.query(cgroup, hook).revision)
+        assert bpf.query(cgroup, hook).ids == (programs.fdinfo_id(third),)
+
+
+def test_where_only_one_may_be_any_program_detaches_it_but_for_the_revision(cgroup: int) -> None:
+    hook = AttachType.CGROUP_INET_EGRESS
+    with programs.program(Hook.EGRESS, salt=1) as there, programs.program(Hook.EGRESS, salt=2) as other:
+        before = bpf.query(cgroup, hook)
+        bpf.attach(cgroup, there, hook, OVERRIDE)
+        with raises(errno.ESTALE):
+            bpf.detach(cgroup, hook, other, revision=before.revision)
+        assert bpf.query(cgroup, hook).ids == (programs.fdinfo_id(there),)
+        bpf.detach(cgroup, hook, other)
+        assert bpf.query(cgroup, hook).ids == ()
+
+
+@every_hook
+def test_whether_a_program_fits_a_hook_is_asked_without_a_cgroup(hook: Hook) -> None:
+    with programs.program(hook) as program:
+        for attach_type in AttachType:
+            if (attach_type == AttachType.CGROUP_INET_SOCK_CREATE) == (hook == Hook.SOCKET_CREATE):
+                bpf.check_hook(program, attach_type)
+            else:
+                with raises(errno.EINVAL):
+                    bpf.check_hook(program, attach_type)
+
+
+def test_a_program_that_returns_more_than_a_verdict_fits_egress_only() -> None:
+    congestion = programs.return_value(3)
+    egress = AttachType.CGROUP_INET_EGRESS
+    with bpf.Program.load(bpf.ProgType.CGROUP_SKB, congestion, name="cn", expected_attach_type=egress) as program:
+        bpf.check_hook(program.fd, egress)
+        with raises(errno.EINVAL):
+            bpf.check_hook(program.fd, AttachType.CGROUP_INET_INGRESS)
+
+
 def test_attaching_what_is_attached_is_eexist(cgroup: int) -> None:
     with programs.program(Hook.INGRESS) as program:
         bpf.attach(cgroup, program, AttachType.CGROUP_INET_INGRESS, MULTI)
