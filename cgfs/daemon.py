@@ -69,7 +69,7 @@ def check(settings: Settings) -> None:
 
 def _remove_dead_mirror(mountpoint: Path) -> None:
     try:
-        mountpoint.stat()
+        os.statvfs(mountpoint)  # what the kernel has in its cache it tells also of a dead mirror, but not this
     except OSError as error:
         if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
             raise

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cgfs.daemon import Settings, check
+from cgfs.mount_options import MountOptions
+from cgfs.mountinfo import cgroup2_mount
 from tests.mount.conftest import public_directory
 from tests.support.child import Child, run
 from tests.support.command import assert_refused, cgfs, daemons_of, foreground, succeed
@@ -141,7 +144,12 @@ def test_a_mount_that_cannot_be_says_why_in_one_line(mountpoint: Path, tmp_path:
     assert_refused(cgfs("mount", "--source", "/proc", mountpoint), "source", "cgroup2", "/proc")
     assert_refused(cgfs("mount", "--source", tmp_path / "missing", mountpoint), "source", str(tmp_path / "missing"))
     assert_refused(cgfs("mount", "-o", "attachcap", mountpoint), "-o attachcap")
-    assert_refused(cgfs("mount", mountpoint, user=1000), "root", "sudo")
+
+
+def test_only_root_mounts(mountpoint: Path) -> None:
+    settings = Settings(cgroup2_mount(), mountpoint, MountOptions())
+    with pytest.raises(PermissionError, match=r"only root .* sudo"):
+        run(lambda: check(settings), identity=ALICE)
 
 
 def test_a_mirror_is_not_mounted_twice_at_one_place(mountpoint: Path) -> None:
@@ -212,7 +220,7 @@ def test_a_daemon_that_was_killed_can_be_started_again(mountpoint: Path, tmp_cgr
         daemon.kill()
         daemon.wait(DEADLINE_S)
         with pytest.raises(OSError) as caught:
-            mountpoint.stat()
+            os.statvfs(mountpoint)
         assert caught.value.errno == errno.ENOTCONN
     succeed("mount", "--source", tmp_cgroup, mountpoint)
     assert (mountpoint / "cgroup.procs").read_bytes() == b""

@@ -11,7 +11,7 @@ from tests.support.daemon import cgfs_command
 from tests.support.waiting import DEADLINE_S
 
 
-def cgfs(*arguments: str | Path, user: int | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def cgfs(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run `cgfs` with these arguments and wait for its end."""
     return subprocess.run(
         [*cgfs_command(), *map(str, arguments)],
@@ -19,8 +19,6 @@ def cgfs(*arguments: str | Path, user: int | None = None, cwd: Path | None = Non
         text=True,
         check=False,
         timeout=90,
-        user=user,
-        cwd=cwd,
         env={**os.environ, "COLUMNS": "200"},
     )
 
