@@ -21,10 +21,13 @@ import pyfuse3
 import trio
 
 from cgfs import ioctl, mountinfo
+from cgfs.changes import Changes, unprivileged_bpf
 from cgfs.control import CONTROL_FILES
+from cgfs.handles import OpenFiles
 from cgfs.mirror import Mirror
 from cgfs.mount_options import MountOptions
 from cgfs.operations import Operations
+from cgfs.store import default_store
 from cgfs.unmount import unmount, unmount_by_force
 
 log = logging.getLogger(__name__)
@@ -98,7 +101,7 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
     with (
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
         _mounted(settings) as mirror,
-        _control_files(mirror, settings.options),
+        _control_files(mirror, settings.options) as (open_files, changes),
     ):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_unmount_on_signal, signals, mirror, settings.mountpoint)
@@ -107,7 +110,8 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
             await _wait_for_an_answer(settings.mountpoint)
             log.info("serving %s on %s", settings.source, settings.mountpoint)
             ready()
-            await ioctl.serve(mirror)  # until the connection has ended
+            nursery.start_soon(changes.sweep_for_ever)
+            await ioctl.serve(mirror, open_files, changes)  # until the connection has ended
             nursery.cancel_scope.cancel()
 
 
@@ -142,11 +146,14 @@ def _mounted(settings: Settings) -> Iterator[Mirror]:
 
 
 @contextlib.contextmanager
-def _control_files(mirror: Mirror, options: MountOptions) -> Iterator[None]:
+def _control_files(mirror: Mirror, options: MountOptions) -> Iterator[tuple[OpenFiles, Changes]]:
     """pyfuse3 at the relay's other end: it takes a descriptor for a mount point, and closes it."""
-    pyfuse3.init(Operations(mirror), f"/dev/fd/{os.dup(mirror.relay_fd)}", options=set())
+    attach_cap = unprivileged_bpf() if options.attach_cap is None else options.attach_cap
+    open_files, changes = OpenFiles(), Changes(mirror, attach_cap=attach_cap, store=default_store(make=True))
+    operations = Operations(mirror, open_files, changes)
+    pyfuse3.init(operations, f"/dev/fd/{os.dup(mirror.relay_fd)}", options=set())
     try:
-        yield
+        yield open_files, changes
     finally:
         pyfuse3.close(unmount=False)
 

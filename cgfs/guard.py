@@ -109,7 +109,8 @@ def sweep() -> None:
     """Remove the pins of guards that are no more. A guard lives while it is attached, while a socket of a removed
     cgroup still goes by it, and while a daemon that is about to attach it has it open.
     """
-    for pin in _directory().iterdir():
+    directory = bpffs.MOUNTPOINT / _PINS
+    for pin in directory.iterdir() if directory.is_dir() else ():
         guard_id = pin.name.rpartition("-")[2]
         if not (guard_id.isdigit() and _is_guard_of(int(guard_id), pin)):
             pin.unlink(missing_ok=True)

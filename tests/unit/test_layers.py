@@ -19,8 +19,10 @@ LAYERS = (
     {"commands"},
     {"background", "checkpoint", "client", "criu", "daemon", "hierarchy", "progress", "terminal"},
     {"ioctl", "operations"},
-    {"filters", "guard"},
-    {"attributes", "notes", "store", "text_filter"},
+    {"changes"},
+    {"filters", "handles"},
+    {"attached"},
+    {"abi", "attributes", "guard", "notes", "store", "text_filter"},
     {"control"},
     {"bpf", "bpffs", "caller", "cgroup", "mirror", "mount_options", "mountinfo", "unmount"},
     {"cbpf", "cbpf_translate", "descriptor", "durable", "ebpf", "families", "pcap"},
@@ -33,7 +35,7 @@ ONLY_IN = {
     "click": {"cli", "commands"},
     "pyfuse3": {"daemon", "operations"},
     "rich": {"commands", "progress", "terminal"},
-    "trio": {"daemon", "filters", "ioctl", "operations"},
+    "trio": {"changes", "daemon", "ioctl"},
 }
 """Which modules may import a foreign library."""
 

@@ -1,0 +1,175 @@
+"""Changes of filters on behalf of others: one after the other for each file, permitted, logged, and told to watchers.
+
+Owns the order in which changes of one file happen, the log of them, and what the mount demands of those who make them.
+What a change does to the kernel is cgfs/filters.py's. A change waits for locks of the kernel, so it runs in a thread,
+and holds up nothing but other changes of the same file.
+
+Each change is one line of the log, and so is each that was refused. Names in it are other people's: they are written as
+JSON strings, so that they are one word and no control sequence.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from cgfs import filters, guard
+from cgfs.attached import Target
+from cgfs.bpf import Program
+from cgfs.caller import Capability, Credentials
+from cgfs.control import CONTROL_FILES, Command, Mode, NoneCommand, SetProgram
+from cgfs.filters import Change
+from cgfs.handles import opened
+from cgfs.mirror import Mirror, split_control_node
+from cgfs.notes import Stamp
+from cgfs.store import ProgramStore
+from cgfs.store.entry import User
+from cgfs.text_filter import TextFilter, parse_text
+
+log = logging.getLogger(__name__)
+
+_UNPRIVILEGED_BPF_DISABLED = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
+_LONGEST_IN_LOG = 200
+_SWEEP_S = 60.0
+
+
+def unprivileged_bpf() -> bool:
+    """Whether the kernel lets unprivileged users load BPF programs: who attaches needs CAP_NET_ADMIN then."""
+    try:
+        return _UNPRIVILEGED_BPF_DISABLED.read_text(encoding="ascii").strip() == "0"
+    except FileNotFoundError:
+        return False
+
+
+class Changes:
+    """Those of the control files of *mirror*. With *attach_cap* whoever attaches needs CAP_NET_ADMIN, too."""
+
+    def __init__(self, mirror: Mirror, *, attach_cap: bool, store: ProgramStore) -> None:
+        self._mirror = mirror
+        self._attach_cap = attach_cap
+        self._store = store
+        self._locks: dict[int, trio.Lock] = {}
+
+    async def attach(
+        self, node: int, program: Callable[[], Program], mode: Mode, *, opener: Credentials, who: Credentials
+    ) -> None:
+        """*who* attaches the program that *program* opens, through a file that *opener* opened for writing."""
+
+        def act(target: Target) -> Change:
+            self._check_attach_cap(opener)
+            with program() as given:
+                change = filters.set_program(target, given, mode, _stamp(who))
+                self._keep(given, who)
+            return change
+
+        await self._change(node, who, f"attach {mode.name.lower()}", act)
+
+    async def command(self, node: int, command: Command, opener: Credentials) -> None:
+        """Carry out a command that was written to a file which *opener* opened."""
+        file = CONTROL_FILES[split_control_node(node)[1]]
+        if isinstance(command, NoneCommand):
+            act = partial(_clear, opener)
+            words = "none"
+        elif isinstance(command, SetProgram):
+            act = partial(self._set_stored, command, opener)
+            words = f"bpf:{command.tag} {command.mode.name.lower()}"
+        else:
+            act = partial(self._set_text, parse_text(command.text, file), command.mode, opener)
+            words = f"{command.text} {command.mode.name.lower()}"
+        await self._change(node, opener, words, act)
+
+    async def sweep_for_ever(self) -> None:
+        """Let go what belongs to filters that went with their cgroups, now and then."""
+        while True:
+            try:
+                await trio.to_thread.run_sync(guard.sweep)
+            except OSError as error:
+                log.info("pins of former filters stay: %s", error)
+            await trio.sleep(_SWEEP_S)
+
+    def _set_stored(self, command: SetProgram, opener: Credentials, target: Target) -> Change:
+        self._check_attach_cap(opener)
+        user = User(opener.uid, opener.groups, Capability.DAC_OVERRIDE in opener.capabilities)
+        with self._store.find(target.file, command.tag, user) as program:
+            return filters.set_program(target, program, command.mode, _stamp(opener))
+
+    def _set_text(self, text: TextFilter, mode: Mode, opener: Credentials, target: Target) -> Change:
+        self._check_attach_cap(opener)
+        return filters.set_text(target, text, mode, _stamp(opener))
+
+    def _keep(self, program: Program, who: Credentials) -> None:
+        """Keep what came through the ioctl, so that it can be attached again by its tag."""
+        try:
+            self._store.pins.keep(program, who.uid, who.gid)
+        except OSError as error:
+            log.info("a program of uid %s is not kept in the program store: %s", who.uid, error)
+
+    def _check_attach_cap(self, opener: Credentials) -> None:
+        if self._attach_cap and Capability.NET_ADMIN not in opener.capabilities:
+            raise OSError(errno.EPERM, "this mount demands CAP_NET_ADMIN of whoever opens the file to attach a filter")
+
+    async def _change(self, node: int, who: Credentials, what: str, act: Callable[[Target], Change]) -> None:
+        async with self._alone(node):
+            change = await trio.to_thread.run_sync(self._carry_out, node, who, what, act)
+        if change.changed:
+            self._mirror.control_changed(node)
+
+    def _carry_out(self, node: int, who: Credentials, what: str, act: Callable[[Target], Change]) -> Change:
+        with opened(self._mirror, node) as target:
+            try:
+                change = act(target)
+            except OSError as error:
+                log_refused(target, who, what, error)
+                raise
+            if change.changed:
+                _log_changed(target, who, change)
+            return change
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, node: int) -> AsyncIterator[None]:
+        """No other change of this file happens in the block."""
+        lock = self._locks.setdefault(node, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._locks.get(node) is lock:
+                del self._locks[node]
+
+
+def _clear(opener: Credentials, target: Target) -> Change:
+    return filters.clear(target, _stamp(opener), only_own=Capability.NET_ADMIN not in opener.capabilities)
+
+
+def _stamp(who: Credentials) -> Stamp:
+    return Stamp(who.uid, who.pid, who.command, time.time_ns())
+
+
+def _log_changed(target: Target, who: Credentials, change: Change) -> None:
+    before, after = (quoted(content.decode("ascii").rstrip("\n")) for content in (change.before, change.after))
+    log.info("filter changed: %s before=%s after=%s", _where(target, who), before, after)
+
+
+def log_refused(target: Target, who: Credentials, what: str, error: OSError) -> None:
+    """*who* wanted *what* of the file, and it was refused."""
+    name = errno.errorcode.get(error.errno or 0, str(error.errno))
+    reason = quoted(error.strerror or str(error))
+    log.info("filter refused: %s wanted=%s error=%s reason=%s", _where(target, who), quoted(what), name, reason)
+
+
+def _where(target: Target, who: Credentials) -> str:
+    cgroup = quoted(str(Path(f"/proc/self/fd/{target.cgroup_fd}").readlink()))
+    return f"uid={who.uid} pid={who.pid} command={quoted(who.command)} cgroup={cgroup} file={target.file.name}"
+
+
+def quoted(text: str) -> str:
+    """*text* as a JSON string in printable ASCII; what is long is cut."""
+    if len(text) > _LONGEST_IN_LOG:
+        text = f"{text[:_LONGEST_IN_LOG]}... ({len(text)} characters)"
+    return json.dumps(text).replace("\x7f", "\\u007f")
