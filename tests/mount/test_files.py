@@ -274,6 +274,20 @@ def test_a_delegate_writes_through_roots_descriptor_what_root_may(twin: Twin, vi
 
 
 @Views
+def test_root_without_capabilities_moves_what_its_user_may_move(twin: Twin, view: str) -> None:
+    """The common ancestor's cgroup.procs is another's: root's capability decides, and only where it is effective."""
+    for name in ("from", "to"):
+        (twin.native / name).mkdir()
+    os.chown(twin.native / "cgroup.procs", ALICE.uid, ALICE.gid)
+    target = see(twin, view) / "to" / "cgroup.procs"
+    with Child(twin.native / "from") as victim, Child(identity=ROOT.with_capabilities()) as bare:
+        assert bare.call(errno_of, write_text, target, str(victim.pid)) == errno.EACCES
+        assert processes(twin.native / "from") == [victim.pid]
+        assert write_text(target, str(victim.pid))
+        assert processes(twin.native / "to") == [victim.pid]
+
+
+@Views
 def test_a_supplementary_group_opens_what_it_may_write(twin: Twin, view: str) -> None:
     member = type(ALICE)(ALICE.uid, ALICE.gid, groups=(2000, 2001))
     for path in (twin.native, twin.native / "cgroup.procs"):
