@@ -42,7 +42,7 @@ struct capabilities {
 	uint64_t effective, permitted, inheritable;
 };
 
-/* What the daemon is itself. Written once, before the first use. */
+/* What the daemon is itself. Written once, by identity_init(). */
 static struct {
 	int error;
 	uid_t uid;
@@ -148,7 +148,7 @@ static void own_init(void)
 		own.error = own.cgroup_ns_fd;
 }
 
-static int own_known(void)
+int identity_init(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -381,7 +381,7 @@ static int enter_cgroup_ns(struct identity *identity, uint32_t tid)
 int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_t gid, int flags)
 {
 	struct credentials credentials;
-	int error = own_known();
+	int error = identity_init();
 
 	*identity = (struct identity){};
 	if (!error && flags & IDENTITY_CGROUP_NS)
@@ -401,7 +401,7 @@ int identity_take_capabilities(struct identity *identity, uint32_t tid)
 {
 	struct capabilities theirs = {};
 	uint64_t effective;
-	int error = own_known();
+	int error = identity_init();
 
 	*identity = (struct identity){};
 	if (!error && tid)

@@ -203,6 +203,8 @@ struct identity {
 	unsigned int changed;	/* what identity_drop has to take back; start with {} */
 };
 enum { IDENTITY_CGROUP_NS = 1 };
+/* Note what the daemon itself is, before any thread is somebody else. Returns 0 or -errno. */
+int identity_init(void);
 int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_t gid, int flags);
 /* Be the daemon again. Aborts the process if that fails: a thread that is somebody else must not go on. */
 void identity_drop(struct identity *identity);
@@ -317,6 +319,7 @@ enum stale_what {
 	STALE_EVENT,		/* and its content: an event of an events file */
 	STALE_FILES,		/* files of the directory may have come or gone */
 	STALE_CHILDREN,		/* the same in each of its child directories */
+	STALE_REMOVED,		/* the directory was removed through the mirror */
 	STALE_ALL,		/* events were lost */
 };
 int stale_start(struct cgfs_mirror *mirror);

@@ -130,8 +130,10 @@ int mirror_negotiate(struct cgfs_mirror *mirror, bool passthrough)
 
 static int create_parts(struct cgfs_mirror *mirror)
 {
-	int error = backings_create(mirror);
+	int error = identity_init();
 
+	if (!error)
+		error = backings_create(mirror);
 	if (!error)
 		error = file_table_create(mirror);
 	if (!error)
