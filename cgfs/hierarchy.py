@@ -20,6 +20,8 @@ from pathlib import Path
 from cgfs import bpf, mountinfo
 from cgfs.cgroup import open_cgroup
 from cgfs.control import CONTROL_FILES, ControlFile
+from cgfs.descriptor import Descriptor
+from cgfs.text_filter import Counters, counters
 
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ESTALE)
 
@@ -163,7 +165,8 @@ def _cgroup2() -> int:
     context = _syscall(_FSOPEN, b"cgroup2", _CLOEXEC)
     try:
         _syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        return _syscall(_FSMOUNT, context, _CLOEXEC, 0)
+        with Descriptor(_syscall(_FSMOUNT, context, _CLOEXEC, 0)) as mount:  # O_PATH: no base for file handles
+            return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount.fd)
     finally:
         os.close(context)
 
@@ -185,7 +188,7 @@ def _in_force(chain: list[_Ancestor], file: ControlFile) -> Iterator[InForce]:
             continue  # attached or detached while we asked
         line = share.take(running.prog_id)
         with contextlib.suppress(FileNotFoundError), bpf.Program.by_id(running.prog_id) as program:
-            yield InForce(share.ancestor.path, share is shares[0], line, program.info())
+            yield InForce(share.ancestor.path, share is shares[0], line, program.info(), counters(program))
 
 
 class _Share:

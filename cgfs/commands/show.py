@@ -41,7 +41,7 @@ def _show(filters: hierarchy.Filters, console: Console) -> None:
         console.print(Text(f"{heading:26}{terminal.shortened(line)}"))
     if not filters.in_force:
         return
-    table = terminal.table("in force", "filter", "id", "name", "tag", "loaded", "by")
+    table = terminal.table("in force", "filter", "id", "name", "tag", "passed", "dropped", "loaded", "by")
     for each in filters.in_force:
         program = each.program
         table.add_row(
@@ -50,6 +50,8 @@ def _show(filters: hierarchy.Filters, console: Console) -> None:
             str(program.id),
             Text(terminal.printable(program.name)),
             program.tag,
+            "" if each.counters is None else str(each.counters.passed),
+            "" if each.counters is None else str(each.counters.dropped),
             f"{loaded_at(program).astimezone():%Y-%m-%d %H:%M:%S}",
             _user(program.uid),
         )
@@ -88,4 +90,5 @@ def _program_as_json(each: hierarchy.InForce) -> dict[str, Any]:
         "tag": program.tag,
         "loaded_at": loaded_at(program).isoformat(),
         "uid": program.uid,
+        "counters": None if each.counters is None else each.counters._asdict(),
     }
