@@ -35,14 +35,15 @@ _FSCONFIG_CMD_CREATE = 6
 class InForce:
     """A program that runs for a cgroup.
 
-    *cgroup* is the one that it is attached to, as a path from the root on; *line* what the control file there
-    says of it, None where that is not to be seen on the mirror.
+    *cgroup* is the one that it is attached to, as a path from the root on; *line* what the control file there says
+    of it, None where that is not to be seen on the mirror; *counters* what a text filter has let through and what not.
     """
 
     cgroup: str
     own: bool
     line: str | None
     program: bpf.ProgramInfo
+    counters: Counters | None
 
 
 @dataclass(frozen=True, slots=True)
