@@ -66,7 +66,7 @@ for _label, _path in {
     "missing parent": "missing/new",
     "below a file": "a/cgroup.procs/new",
     "in a directory of root": "roots/new",
-    "outside": "../../outside/new",
+    "outside": "../../outside/{}",
     "trailing slash": "a/new/",
     "dot": "a/.",
     "dot dot": "a/..",
@@ -76,14 +76,14 @@ for _label, _path in {
     @act(f"mkdir {_label}", _path)
     def mkdir_path(scene: Scene, path: str) -> object:
         os.chdir(scene.tree)
-        os.mkdir(path)
+        os.mkdir(path.format(scene.tree.name))
         return names(scene.a)
 
     @act(f"rmdir {_label}", _path)
     def rmdir_path(scene: Scene, path: str) -> object:
         os.chdir(scene.tree)
-        attempt(os.mkdir, path)
-        os.rmdir(path)
+        attempt(os.mkdir, path.format(scene.tree.name))
+        os.rmdir(path.format(scene.tree.name))
         return names(scene.a)
 
 

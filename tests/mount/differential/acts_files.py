@@ -110,9 +110,20 @@ for _file in STEADY:
     def poll(scene: Scene, name: str) -> object:
         with Descriptor(scene.a / name, os.O_RDONLY) as fd:
             read_all(fd)
-            poller = select.poll()
-            poller.register(fd, select.POLLIN | select.POLLOUT)
-            return [events for _, events in poller.poll(0)]
+            return polled(fd)
+
+    @act(f"poll {_file} again", _file)
+    def poll_again(scene: Scene, name: str) -> object:
+        with Descriptor(scene.a / name, os.O_RDONLY) as fd:
+            polled(fd)
+            os.pread(fd, 100, 0)
+            return polled(fd), polled(fd)
+
+
+def polled(fd: int) -> list[int]:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN | select.POLLOUT | select.POLLPRI)
+    return [events for _, events in poller.poll(0)]
 
 
 @act("read everything there is")
@@ -172,7 +183,9 @@ for _label, (_offset, _whence) in {
             return position, attempt(os.read, fd, 4)
 
 
-for _file in ("cgroup.events", "cgroup.procs", "cgroup.max.depth", "cgroup.subtree_control"):
+WRITABLE = ("cgroup.freeze", "cgroup.procs", "cgroup.max.depth", "cgroup.subtree_control")
+
+for _file in WRITABLE:
 
     @act(f"map {_file} into memory", _file)
     def map_file(scene: Scene, name: str) -> object:

@@ -19,7 +19,8 @@ def own_place(scene: Scene) -> str:
 def scene_base() -> str:
     """The base of this side as /proc/self/cgroup names it: `/` in a cgroup namespace."""
     here = cgroup_of().split("/")
-    return "/".join(here[: here.index("tree")] if "tree" in here else here[:-1]) or "/"
+    inside = [number for number, name in enumerate(here) if name.startswith("tree-")]
+    return "/".join(here[: inside[0]] if inside else here[:-1]) or "/"
 
 
 def place(scene: Scene) -> object:

@@ -1,32 +1,122 @@
 """Where the mirror is not like cgroup2, and why: the one table, which the README shows too."""
 
 from dataclasses import dataclass
+from enum import Enum
+
+from tests.mount.differential.acts_attributes import OWNERS
+from tests.mount.differential.acts_files import STEADY, WRITABLE
+
+
+class Reads(Enum):
+    """How a mirrored file is read: by the kernel on cgroup2 itself, or by the daemon (`-o nopassthrough`)."""
+
+    PASS_THROUGH = "passthrough"
+    BY_THE_DAEMON = "nopassthrough"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """*what* the mirror does otherwise and *why*; *acts* are those that show it, for *actors* (none: for all)."""
+    """*what* the mirror does otherwise and *why*.
+
+    *acts* show it (none: it depends on the moment, and no act shows it for sure), for *actors* (none: for all), on
+    mounts with *reads* (None: with both).
+    """
 
     what: str
     why: str
-    acts: tuple[str, ...]
+    acts: tuple[str, ...] = ()
     actors: tuple[str, ...] = ()
+    reads: Reads | None = None
 
-    def concerns(self, actor: str, act: str) -> bool:
-        return act in self.acts and (not self.actors or actor in self.actors)
+    def concerns(self, actor: str, act: str, reads: Reads) -> bool:
+        of_actor = not self.actors or actor in self.actors
+        return act in self.acts and of_actor and self.reads in (None, reads)
 
+
+_OWN_FILES = ("a", "a/cgroup.procs", "a/cgroup.max.depth")
+_FOREIGN_IDS = [(uid, gid) for uid, gid in OWNERS if {uid, gid} <= {-1, 1000, 1001, 2000, 3000, 65534}][1:]
+_WITH_CONTENT = ("cgroup.events", "cgroup.freeze", "cgroup.max.depth", "cgroup.max.descendants", "cgroup.type")
+_READ_ONLY = ("cgroup.controllers", "cgroup.events", "cgroup.stat", "cpu.stat")
+_OF_ROOT = ("roots", "roots/cgroup.procs")
+_NOT_ROOT = ("delegate", "delegate with a capability", "container")
 
 DIFFERENCES: tuple[Difference, ...] = (
     Difference(
-        "statfs(2) names FUSE, and /proc/mounts the type fuse.cgfs",
-        "the kernel answers for the file system that is mounted; tools that insist on cgroup2's magic number "
-        "(crun, systemd, libcgroup) refuse the mirror as their own /sys/fs/cgroup",
+        "statfs(2) has FUSE's magic number, and the type of the mount is fuse.cgfs",
+        "the kernel says so of any FUSE mount; programs that insist on cgroup2's (systemd, crun, libcgroup) do not "
+        "take the mirror for the host's /sys/fs/cgroup",
         ("statfs magic", "the type of the mount"),
     ),
     Difference(
-        "clone3(2) with CLONE_INTO_CGROUP, bpf(2) and `bpftool cgroup` refuse a descriptor of the mirror with EBADF",
-        "the kernel takes descriptors of cgroup2 itself only",
-        ("clone into a cgroup by descriptor", "query the programs of a cgroup by descriptor"),
+        "clone3(2) with CLONE_INTO_CGROUP fails with EBADF",
+        "the kernel takes a descriptor of cgroup2 itself only",
+        ("clone into a cgroup by descriptor",),
+    ),
+    Difference(
+        "bpf(2), and so `bpftool cgroup`, fails with EBADF",
+        "the kernel takes a descriptor of cgroup2 itself only; the control files are there instead",
+        ("query the programs of a cgroup by descriptor",),
+        actors=("root",),
+    ),
+    Difference(
+        "name_to_handle_at(2) gives a handle of FUSE's form",
+        "the kernel makes it; the cgroup's id is the inode number, there and here",
+        ("handle by name_to_handle_at",),
+    ),
+    Difference(
+        "a capability that is held in another user namespace than the initial one counts for nothing: the modes of "
+        "files, their owners and the plain limits decide",
+        "cgfs acts with the caller's ids, and the kernel knows no way to act with somebody else's user namespace",
+        (
+            *(f"chown {uid}:{gid} {path}" for path in _OWN_FILES for uid, gid in _FOREIGN_IDS),
+            *(f"open a/{name} in every way" for name in (*_READ_ONLY, "cgroup.kill")),
+            *(f"read {name} while it is open for writing" for name in ("cgroup.controllers", "cgroup.events")),
+            *(f"write to {name}" for name in ("cgroup.controllers", "cgroup.events", "cpu.stat")),
+            *(f"write to {name}" for name in ("cpu.pressure", "memory.pressure")),
+            "a directory without write permission",
+            "a mode that denies is obeyed at the next open",
+            "group permission of a supplementary group",
+            "what was opened before the permission went stays open",
+        ),
+        actors=("container",),
+    ),
+    Difference(
+        "offsets of 2 GiB and more can be sought, and ftruncate(2) to such a size does nothing, where cgroup2 says "
+        "EINVAL and EFBIG",
+        "FUSE's largest file size is another",
+        (
+            "seek to far",
+            *(f"ftruncate {name}" for name in ("cgroup.procs", "cgroup.max.depth", "cgroup.subtree_control")),
+        ),
+    ),
+    Difference(
+        "removing a POSIX ACL from somebody else's file is EPERM, where cgroup2 says EOPNOTSUPP",
+        "the kernel asks for permission before it asks whether there are ACLs",
+        tuple(
+            f"set, get, list and remove system.posix_acl_access on {path}" for path in ("roots", "roots/cgroup.procs")
+        ),
+        actors=_NOT_ROOT,
+    ),
+    Difference(
+        "the first poll(2) of an open file reports a change (POLLERR, POLLPRI), also where there is none",
+        "cgfs does not see what a descriptor has read before; a wake-up may come for nothing, and is never lost",
+        tuple(f"poll {name}" for name in STEADY if name not in ("cgroup.procs", "cgroup.threads")),
+        reads=Reads.PASS_THROUGH,
+    ),
+    Difference(
+        "with `-o nopassthrough`, or before Linux 6.9: sendfile(2) and splice(2) from a mirrored file, but not from a "
+        "control file, find nothing to read, and a private mmap(2) succeeds",
+        "the kernel goes by the size, which is 0 on cgroup2 too",
+        (
+            *(f"read {name} by {how}" for name in _WITH_CONTENT for how in ("sendfile", "splice")),
+            *(f"map {name} into memory" for name in WRITABLE),
+            "write by sendfile",
+        ),
+        reads=Reads.BY_THE_DAEMON,
+    ),
+    Difference(
+        "a cgroup that others make, remove or change on cgroup2 is seen here within 100 milliseconds, not at once",
+        "the kernel has to be told to forget what it knows of the mirror",
     ),
 )
 

@@ -56,7 +56,8 @@ class Side:
 
     def __init__(self, top: Path, actor: Actor, view: Translate, stack: contextlib.ExitStack) -> None:
         self.base, self.outside = top / "base", top / "outside"
-        self.home, self.tree = self.base / "home", self.base / "tree"
+        self.home, self.tree = self.base / "home", self.base / "tree-0"
+        self._performed = 0
         self._view, self._actor = view, actor
         for path in (self.base, self.outside, self.home):
             path.mkdir()
@@ -82,7 +83,13 @@ class Side:
         self._settle(pid, self.home)
 
     def perform(self, name: str) -> tuple[tuple[str, object], object]:
-        """Do an act in a fresh tree. What it gave, and what can be seen of the tree afterwards."""
+        """Do an act in a fresh tree. What it gave, and what can be seen of the tree afterwards.
+
+        The tree has a name that was never used: what is made on cgroup2 under a name that the mirror knows is seen
+        there after a moment only (test_coherence.py), and an act must not depend on that.
+        """
+        self._performed += 1
+        self.tree = self.base / f"tree-{self._performed}"
         self._make_tree()
         try:
             outcome = self.actor.call(perform, name, self._scene())
@@ -115,9 +122,9 @@ class Side:
         else:
             self._wake_mine()
         self._settle(self.foreign.pid, self.outside)
-        with contextlib.suppress(OSError):
-            (self.outside / "new").rmdir()
         remove_cgroup(self.tree)
+        if (self.outside / self.tree.name).exists():
+            remove_cgroup(self.outside / self.tree.name)
 
     def observe(self, tree: Path) -> dict[str, object]:
         """What root sees of every cgroup of *tree*: attributes, contents, members, extended attributes."""

@@ -1,11 +1,13 @@
 """Every act gives and leaves the same on cgroup2 and on the mirror, or differences.py says why not."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.mount.conftest import public_directory
 from tests.mount.differential import (  # noqa: F401
     acts_attributes,
     acts_directories,
@@ -14,10 +16,12 @@ from tests.mount.differential import (  # noqa: F401
     acts_processes,
 )
 from tests.mount.differential.acts import ACTS
-from tests.mount.differential.differences import DIFFERENCES, as_markdown
-from tests.mount.differential.stage import Actor, Stage, stage
+from tests.mount.differential.differences import DIFFERENCES, Reads, as_markdown
+from tests.mount.differential.stage import Actor, Stage, Translate, stage
+from tests.support.daemon import Overlay
 from tests.support.syscalls import Capability
 from tests.support.users import CONTAINER, ROOT, Identity
+from tests.support.watchdog import Watchdog
 
 DELEGATE = Identity(1000, 1000, groups=(2000,))
 ACTORS = {
@@ -29,21 +33,33 @@ ACTORS = {
 }
 MIRROR_IS_CGROUP2 = os.environ.get("CGFS_TEST_MIRROR") == "cgroup2"
 
+# Every actor where the kernel reads by itself; where the daemon reads, those whose identity it has to take on.
+PAIRS = [
+    *((Reads.PASS_THROUGH, actor) for actor in ACTORS),
+    *((Reads.BY_THE_DAEMON, actor) for actor in ("delegate", "container")),
+]
 
-@pytest.fixture(scope="module", params=ACTORS)
-def both_sides(request: pytest.FixtureRequest) -> Iterator[tuple[str, Stage]]:
-    """An actor's name, and the stage with its two sides."""
-    name: str = request.param
-    to_mirror = (lambda path: path) if MIRROR_IS_CGROUP2 else request.getfixturevalue("overlay").path
-    with stage(ACTORS[name], to_mirror) as both:
-        yield name, both
+
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: f"{pair[0].value}, {pair[1]}")
+def both_sides(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, watchdog: Watchdog
+) -> Iterator[tuple[Reads, str, Stage]]:
+    """How the mirror reads, who acts, and the stage with its two sides."""
+    reads, actor = request.param
+    with contextlib.ExitStack() as stack:
+        to_mirror: Translate = Path
+        if not MIRROR_IS_CGROUP2:
+            mountpoint = public_directory(tmp_path_factory) / "mirror"
+            overlay = stack.enter_context(Overlay.started(mountpoint, watchdog, options=(reads.value,)))
+            to_mirror = overlay.path
+        yield reads, actor, stack.enter_context(stage(ACTORS[actor], to_mirror))
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_act(both_sides: tuple[str, Stage], act: str) -> None:
-    actor, sides = both_sides
+def test_act(both_sides: tuple[Reads, str, Stage], act: str) -> None:
+    reads, actor, sides = both_sides
     native, mirror = sides.native.perform(act), sides.mirror.perform(act)
-    if any(row.concerns(actor, act) for row in DIFFERENCES) and not MIRROR_IS_CGROUP2:
+    if any(row.concerns(actor, act, reads) for row in DIFFERENCES) and not MIRROR_IS_CGROUP2:
         assert mirror != native, "this is in the table of differences, and there is none"
     else:
         assert mirror == native
