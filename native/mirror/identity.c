@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "credentials.h"
 #include "internal.h"
 
 /* With these, and root's ids, supplementary groups decide nothing on a cgroup's files and directories. */
@@ -45,6 +46,7 @@ struct capabilities {
 /* What the daemon is itself. Written once, by identity_init(). */
 static struct {
 	int error;
+	bool sees_callers;	/* /proc/TID is the caller, not another task of that number */
 	uid_t uid;
 	gid_t gid;
 	int n_groups;
@@ -53,49 +55,6 @@ static struct {
 	uint64_t user_ns, cgroup_ns;
 	int cgroup_ns_fd;
 } own;
-
-/* Groups and file ids of a task, from /proc. */
-struct credentials {
-	uint64_t effective;
-	uint32_t fsuid, fsgid;
-	int n_groups;
-	gid_t *groups;		/* few, or allocated */
-	gid_t few[64];
-};
-
-static void credentials_free(struct credentials *credentials)
-{
-	if (credentials->groups != credentials->few)
-		free(credentials->groups);
-}
-
-int namespace_id(uint32_t tid, const char *name, uint64_t *id)
-{
-	char path[48], link[48];
-	const char *number;
-	ssize_t size;
-
-	snprintf(path, sizeof(path), "/proc/%u/ns/%s", tid, name);
-	size = readlink(path, link, sizeof(link) - 1);
-	if (size < 0)
-		return -errno;
-	link[size] = 0;
-	number = strchr(link, '[');	/* "user:[4026531837]" */
-	if (!number)
-		return -EIO;
-	*id = strtoull(number + 1, NULL, 10);
-	return 0;
-}
-
-int namespace_open(uint32_t tid, const char *name)
-{
-	char path[48];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%u/ns/%s", tid, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
 
 static int capabilities_get(uint32_t tid, struct capabilities *capabilities)
 {
@@ -125,8 +84,7 @@ static int capabilities_set_effective(uint64_t effective)
 
 static void own_init(void)
 {
-	uint32_t self = syscall(SYS_gettid);
-
+	own.sees_callers = proc_is_ours();
 	own.uid = syscall(SYS_setfsuid, -1);
 	own.gid = syscall(SYS_setfsgid, -1);
 	own.n_groups = getgroups(0, NULL);
@@ -138,12 +96,12 @@ static void own_init(void)
 	own.n_groups = getgroups(own.n_groups, own.groups);
 	own.error = capabilities_get(0, &own.capabilities);
 	if (!own.error)
-		own.error = namespace_id(self, "user", &own.user_ns);
+		own.error = namespace_id(THREAD_SELF, "user", &own.user_ns);
 	if (!own.error)
-		own.error = namespace_id(self, "cgroup", &own.cgroup_ns);
+		own.error = namespace_id(THREAD_SELF, "cgroup", &own.cgroup_ns);
 	if (own.error)
 		return;
-	own.cgroup_ns_fd = namespace_open(self, "cgroup");
+	own.cgroup_ns_fd = namespace_open(THREAD_SELF, "cgroup");
 	if (own.cgroup_ns_fd < 0)
 		own.error = own.cgroup_ns_fd;
 }
@@ -156,115 +114,9 @@ int identity_init(void)
 	return own.error;
 }
 
-/* The whole of a file in /proc: in buffer if it fits (the usual case), else allocated. Terminated by a 0. */
-static int read_whole(const char *path, char *buffer, size_t capacity, char **text)
+uint32_t identity_visible_tid(uint32_t tid)
 {
-	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char *grown = NULL, *more;
-	size_t size = 0;
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	*text = buffer;
-	while ((n = read(fd, *text + size, capacity - 1 - size)) > 0) {
-		size += n;
-		if (size < capacity - 1)
-			continue;
-		capacity *= 4;
-		more = realloc(grown, capacity);
-		if (!more) {
-			free(grown);
-			return -ENOMEM;
-		}
-		if (!grown)
-			memcpy(more, buffer, size);
-		*text = grown = more;
-	}
-	if (n < 0) {
-		n = -errno;
-		free(grown);
-		return n;
-	}
-	(*text)[size] = 0;
-	return 0;
-}
-
-/* The value of a line "name:\tvalue" of /proc/TID/status. The task's own name, in the first line, cannot forge one:
- * its newlines are escaped. */
-static const char *status_value(const char *text, const char *name)
-{
-	const char *line = strstr(text, name);
-
-	return line ? line + strlen(name) : NULL;
-}
-
-static int parse_groups(const char *line, struct credentials *credentials)
-{
-	size_t capacity = sizeof(credentials->few) / sizeof(credentials->few[0]);
-	char *end;
-
-	credentials->groups = credentials->few;
-	for (;;) {
-		unsigned long group;
-
-		while (*line == ' ' || *line == '\t')
-			line++;
-		if (*line < '0' || *line > '9')
-			return 0;
-		group = strtoul(line, &end, 10);
-		line = end;
-		if ((size_t)credentials->n_groups == capacity) {
-			gid_t *more = malloc(4 * capacity * sizeof(*more));
-
-			if (!more)
-				return -ENOMEM;
-			memcpy(more, credentials->groups, capacity * sizeof(*more));
-			credentials_free(credentials);
-			credentials->groups = more;
-			capacity *= 4;
-		}
-		credentials->groups[credentials->n_groups++] = group;
-	}
-}
-
-/* The file system id: the fourth of real, effective, saved and file system id. */
-static uint32_t fourth_number(const char *line)
-{
-	char *end = (char *)line;
-
-	for (int i = 0; i < 3; i++)
-		strtoul(end, &end, 10);
-	return strtoul(end, NULL, 10);
-}
-
-static int credentials_parse(const char *text, struct credentials *credentials)
-{
-	const char *uid = status_value(text, "\nUid:"), *gid = status_value(text, "\nGid:");
-	const char *groups = status_value(text, "\nGroups:"), *effective = status_value(text, "\nCapEff:");
-
-	if (!uid || !gid || !groups || !effective)
-		return -EIO;
-	credentials->fsuid = fourth_number(uid);
-	credentials->fsgid = fourth_number(gid);
-	credentials->effective = strtoull(effective, NULL, 16);
-	return parse_groups(groups, credentials);
-}
-
-static int credentials_read(uint32_t tid, struct credentials *credentials)
-{
-	char path[32], buffer[8192], *text = buffer;
-	int error;
-
-	*credentials = (struct credentials){ .groups = credentials->few };
-	snprintf(path, sizeof(path), "/proc/%u/status", tid);
-	error = read_whole(path, buffer, sizeof(buffer), &text);
-	if (error)
-		return error;
-	error = credentials_parse(text, credentials);
-	if (text != buffer)
-		free(text);
-	return error;
+	return !identity_init() && own.sees_callers ? tid : 0;
 }
 
 /* Those of a task's capabilities that count here: those of the daemon's user namespace. */
@@ -288,7 +140,7 @@ static int credentials_of_caller(uint32_t tid, uint32_t uid, uint32_t gid, struc
 {
 	int error = 0;
 
-	*credentials = (struct credentials){ .groups = credentials->few };
+	credentials_none(credentials);
 	if (tid)
 		error = credentials_read(tid, credentials);
 	if (error)
@@ -383,6 +235,7 @@ int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_
 	struct credentials credentials;
 	int error = identity_init();
 
+	tid = identity_visible_tid(tid);
 	*identity = (struct identity){};
 	if (!error && flags & IDENTITY_CGROUP_NS)
 		error = enter_cgroup_ns(identity, tid);
@@ -403,6 +256,7 @@ int identity_take_capabilities(struct identity *identity, uint32_t tid)
 	uint64_t effective;
 	int error = identity_init();
 
+	tid = identity_visible_tid(tid);
 	*identity = (struct identity){};
 	if (!error && tid)
 		error = capabilities_get(tid, &theirs);

@@ -212,8 +212,12 @@ void identity_drop(struct identity *identity);
 /* For a write judged by the writer's capabilities on a file that the opener opened: capabilities only. */
 int identity_take_capabilities(struct identity *identity, uint32_t tid);
 
+/* A tid, or 0 where the daemon's /proc is not of its own PID namespace and has another task by that number. */
+uint32_t identity_visible_tid(uint32_t tid);
+
 /* A namespace of task tid, by its name in /proc/TID/ns: what identifies it; a descriptor. Return 0, or a descriptor,
  * or -errno. */
+#define THREAD_SELF UINT32_MAX	/* as a tid: the calling thread, whatever /proc calls it */
 int namespace_id(uint32_t tid, const char *name, uint64_t *id);
 int namespace_open(uint32_t tid, const char *name);
 

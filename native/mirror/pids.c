@@ -33,7 +33,7 @@ static int own_namespace_error;
 
 static void own_namespace_init(void)
 {
-	own_namespace_error = namespace_id(getpid(), "pid", &own_namespace);
+	own_namespace_error = namespace_id(THREAD_SELF, "pid", &own_namespace);
 }
 
 int pids_foreign_namespace(uint32_t tid, int *pidns_fd)
@@ -43,6 +43,7 @@ int pids_foreign_namespace(uint32_t tid, int *pidns_fd)
 	int error;
 
 	*pidns_fd = -1;
+	tid = identity_visible_tid(tid);
 	if (!tid)
 		return -ESRCH;
 	pthread_once(&once, own_namespace_init);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What /proc says a task may do. */
+#ifndef CGFS_MIRROR_CREDENTIALS_H
+#define CGFS_MIRROR_CREDENTIALS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct credentials {
+	uint64_t effective;	/* capabilities, in the task's own user namespace */
+	uint32_t fsuid, fsgid;
+	int n_groups;
+	gid_t *groups;		/* few, or allocated */
+	gid_t few[64];
+};
+
+/* Those of nobody: no groups, no capabilities. */
+void credentials_none(struct credentials *credentials);
+/* Those of task tid. Returns 0 or -errno; credentials_free() either way. */
+int credentials_read(uint32_t tid, struct credentials *credentials);
+void credentials_free(struct credentials *credentials);
+
+/* Whether /proc numbers tasks as our PID namespace does. A daemon in a PID namespace of its own may have its parent's. */
+bool proc_is_ours(void);
+
+#endif
