@@ -50,12 +50,18 @@ def end(pid: int) -> None:
 
 
 def detach(*keep: int) -> None:
-    """Close what the process that started us had open, but for stdin, stdout, stderr and *keep*."""
+    """Close what the process that started us had open, but for stdin, stdout, stderr and *keep*.
+
+    Where one of the three is closed, it is /dev/null: what is opened later must not take its number.
+    """
     begin = 3
     for number in sorted(keep):
         os.closerange(begin, number)
         begin = number + 1
     os.closerange(begin, _HIGHEST)
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(null, True)
+    os.close(null)
 
 
 def _run(serve: Callable[[Callable[[], None]], None], writer: int) -> NoReturn:

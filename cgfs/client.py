@@ -13,17 +13,12 @@ that the permissions of the file decide, and nothing else. Never touches the cgr
 import errno
 import fcntl
 import os
-import struct
 from pathlib import Path
 
 from cgfs import bpf, mountinfo
-from cgfs.control import ControlFile, by_name
+from cgfs.abi import IOC_ATTACH, Attach
+from cgfs.control import ControlFile, Mode, by_name
 from cgfs.descriptor import Descriptor
-
-_ATTACH = struct.Struct("=iIQQ")  # struct cgfs_attach
-_IOC_ATTACH = 1 << 30 | _ATTACH.size << 16 | 0xC6 << 8 | 1  # asm-generic/ioctl.h: _IOW
-_OVERRIDABLE = 1 << 0
-_NONRECURSIVE = 1 << 1
 
 _WORDS = {
     errno.EINVAL: "the program is not of the type that this file takes, or the kernel refuses it for this hook",
@@ -46,14 +41,16 @@ def attach(
     *program* is a descriptor (borrowed), or says where the program is: an ELF object, `FILE.o` or `FILE.o:SECTION`; the
     path of a pinned program; `id:N`. Raises OSError as cgfs.h says, or as opening the program does.
     """
+    if overridable and nonrecursive:
+        raise OSError(errno.EINVAL, "a filter is overridable or nonrecursive, and not both", str(path))
+    mode = Mode.OVERRIDABLE if overridable else Mode.NONRECURSIVE if nonrecursive else Mode.DEFAULT
     file = _control_file(path)
-    flags = (_OVERRIDABLE if overridable else 0) | (_NONRECURSIVE if nonrecursive else 0)
     with _opened(path, os.O_WRONLY) as control:
         if isinstance(program, int):
-            _attach(control, program, flags, path)
+            _attach(control, Attach(program, mode), path)
         else:
             with open_program(str(program), file) as opened:
-                _attach(control, opened.fd, flags, path)
+                _attach(control, Attach(opened.fd, mode), path)
 
 
 def detach(path: str | Path) -> None:
@@ -116,9 +113,9 @@ def _opened(path: str | Path, flags: int) -> Descriptor:
         raise OSError(error.errno, words, str(path)) from error
 
 
-def _attach(control: Descriptor, prog_fd: int, flags: int, path: str | Path) -> None:
+def _attach(control: Descriptor, attach: Attach, path: str | Path) -> None:
     try:
-        fcntl.ioctl(control.fd, _IOC_ATTACH, _ATTACH.pack(prog_fd, flags, 0, 0))
+        fcntl.ioctl(control.fd, IOC_ATTACH, attach.pack())
     except OSError as error:
         words = _WORDS.get(error.errno or 0, error.strerror)
         raise OSError(error.errno, words, str(path)) from error

@@ -124,13 +124,19 @@ def _advice(path: Path) -> str:
     mirrors = mountinfo.mirrors()
     if not mirrors:
         return "`cgfs mount DIR` mounts one"
-    for mirror in mirrors:
-        source = Path(mirror.source)
-        with contextlib.suppress(OSError, ValueError):
-            there = mirror.mountpoint / path.relative_to(source)
-            if there.stat().st_ino == path.stat().st_ino:
-                return f"the same cgroup on a mirror is {there}"
+    there = [path_on_mirror for mirror in mirrors if (path_on_mirror := _on_mirror(path, mirror)) is not None]
+    if there:
+        return f"the same cgroup on a mirror is {' or '.join(map(str, there))}"
     return f"name a directory of {' or '.join(str(mirror.mountpoint) for mirror in mirrors)}"
+
+
+def _on_mirror(path: Path, mirror: mountinfo.Mount) -> Path | None:
+    """Where *mirror* shows the cgroup at *path* on cgroup2, None if it does not."""
+    with contextlib.suppress(OSError, ValueError):
+        there = mirror.mountpoint / path.relative_to(mirror.source)
+        if there.stat().st_ino == path.stat().st_ino:
+            return there
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,21 +41,27 @@ def _show(filters: hierarchy.Filters, console: Console) -> None:
         console.print(Text(f"{heading:26}{terminal.shortened(line)}"))
     if not filters.in_force:
         return
-    table = terminal.table("in force", "filter", "id", "name", "tag", "passed", "dropped", "loaded", "by")
+    counted = any(each.counters is not None for each in filters.in_force)
+    counts = ("passed", "dropped") if counted else ()
+    table = terminal.table("in force", "filter", "id", "name", "tag", *counts, "loaded", "by")
     for each in filters.in_force:
-        program = each.program
-        table.add_row(
-            "here" if each.own else Text(terminal.printable(each.cgroup)),
-            Text(terminal.shortened(each.line or "", 60)),
-            str(program.id),
-            Text(terminal.printable(program.name)),
-            program.tag,
-            "" if each.counters is None else str(each.counters.passed),
-            "" if each.counters is None else str(each.counters.dropped),
-            f"{loaded_at(program).astimezone():%Y-%m-%d %H:%M:%S}",
-            _user(program.uid),
-        )
+        table.add_row(*_row(each, counted=counted))
     console.print(Padding(table, (0, 0, 0, 2)))
+
+
+def _row(each: hierarchy.InForce, *, counted: bool) -> list[str | Text]:
+    program = each.program
+    counts = [str(count) for count in each.counters] if each.counters is not None else 2 * [""]
+    return [
+        Text("here" if each.own else terminal.printable(each.cgroup)),
+        Text(terminal.shortened(each.line or "", 60)),
+        str(program.id),
+        Text(terminal.printable(program.name)),
+        program.tag,
+        *(counts if counted else []),
+        f"{loaded_at(program).astimezone():%Y-%m-%d %H:%M:%S}",
+        _user(program.uid),
+    ]
 
 
 def loaded_at(program: ProgramInfo) -> datetime.datetime:

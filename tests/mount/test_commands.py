@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cgfs import client, hierarchy
+from cgfs import bpffs, client, hierarchy
 from tests.mount.conftest import Twin
 from tests.support import programs
 from tests.support.bpftool import attached_ids, bpftool
@@ -57,7 +57,7 @@ def test_an_overridable_attachment_says_so(twin: Twin, tmp_path: Path) -> None:
 
 
 def test_a_program_is_named_by_id_and_by_pin(twin: Twin) -> None:
-    pinned = Path("/sys/fs/bpf") / f"cgfs-test-{os.getpid()}"
+    pinned = bpffs.MOUNTPOINT / f"cgfs-test-{os.getpid()}"
     with programs.program(Hook.EGRESS, ALLOW) as fd:
         programs.pin(fd, pinned)
         try:
@@ -211,10 +211,6 @@ def test_tree_shows_the_cgroups_with_filters(twin: Twin, tmp_path: Path) -> None
         ["└──", "other"],
         ["net.egress_filter", line],
     ]
-
-
-def test_tree_of_a_single_mirror_needs_no_argument(overlay: Overlay) -> None:
-    assert json.loads(succeed("tree", "--json", overlay.mountpoint)) == json.loads(succeed("tree", "--json"))
 
 
 def test_a_name_does_nothing_to_the_terminal(twin: Twin, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """scripts/demo: the transcript of the proposal, with another end."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def transcript(cgroup2: Path) -> str:
 def output_of(transcript: str, command: str) -> list[str]:
     """What each call of *command* printed in the transcript."""
     parts = transcript.split(f"\n# {command}\n")[1:]
-    return [part.partition("\n\n")[0].strip() for part in parts]
+    return [re.split(r"\n\n(?:# |    )", part)[0].strip() for part in parts]
 
 
 def test_the_files_say_none_and_then_the_program(transcript: str) -> None:

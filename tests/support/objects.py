@@ -12,7 +12,7 @@ SECTION = {
 }
 
 _FUNCTION = '__attribute__((section("{section}"), used)) int {name}(void *context) {{ return {value}; }}\n'
-_LICENSE = 'char license[] __attribute__((section("license"), used)) = "GPL";\n'
+_LICENSE = 'char _license[] __attribute__((section("license"), used)) = "GPL";\n'
 
 
 def compile_object(path: Path, *programs: tuple[str, str, int]) -> Path:
