@@ -31,9 +31,9 @@ class Attributes:
     changed_at_ns: int
 
 
-def read(cgroup_fd: int, file: ControlFile) -> Attributes:
-    """Raises OSError: ENODEV if the cgroup is gone."""
-    native = controllers_owner(cgroup_fd)
+def read(cgroup_fd: int, file: ControlFile, *, wait: bool = True) -> Attributes:
+    """Raises OSError: ENODEV if the cgroup is gone; EAGAIN if it would take long and must not *wait*."""
+    native = controllers_owner(cgroup_fd, wait=wait)
     kept = _kept(cgroup_fd, file)
     return Attributes(
         uid=kept.get("uid", native.uid),

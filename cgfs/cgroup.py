@@ -10,7 +10,7 @@ import errno
 import os
 from dataclasses import dataclass
 
-from cgfs._native import lib
+from cgfs._native import ffi, lib
 from cgfs.descriptor import Descriptor
 
 ROOT_ID = 1
@@ -59,17 +59,20 @@ def ancestor_ids(cgroup_fd: int) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def controllers_owner(cgroup_fd: int) -> Owner:
+def controllers_owner(cgroup_fd: int, *, wait: bool = True) -> Owner:
     """Who owns cgroup.controllers of the cgroup open as *cgroup_fd* (borrowed): whoever made the cgroup, since
     delegation leaves that file alone.
 
-    Raises OSError: ENODEV if the cgroup is gone.
+    Raises OSError: ENODEV if the cgroup is gone; EAGAIN, unless it may *wait*, if this would take as long as a mkdir or
+    rmdir that goes on in the cgroup.
     """
-    try:
-        status = os.stat("cgroup.controllers", dir_fd=cgroup_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        raise OSError(errno.ENODEV, "asking for the owner of cgroup.controllers: the cgroup has been removed") from None
-    return Owner(status.st_uid, status.st_gid)
+    uid, gid = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+    result = lib.cgfs_cgroup_controllers_owner(cgroup_fd, wait, uid, gid)
+    if result == -errno.ENOENT:
+        raise OSError(errno.ENODEV, "asking for the owner of cgroup.controllers: the cgroup has been removed")
+    if result < 0:
+        raise OSError(-result, f"asking for the owner of cgroup.controllers: {os.strerror(-result)}")
+    return Owner(uid[0], gid[0])
 
 
 def get_xattr(cgroup_fd: int, name: str) -> bytes | None:

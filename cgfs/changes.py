@@ -19,7 +19,7 @@ from pathlib import Path
 
 import trio
 
-from cgfs import filters, guard
+from cgfs import attributes, filters, guard
 from cgfs.attached import Target
 from cgfs.bpf import Program
 from cgfs.caller import Capability, Credentials
@@ -84,6 +84,17 @@ class Changes:
             words = f"{command.text} {command.mode.name.lower()}"
         await self._change(node, opener, words, act)
 
+    async def attributes(
+        self, node: int, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None
+    ) -> None:
+        """*who* changes mode, owner and group of a file, as far as they are not None."""
+
+        def act(target: Target) -> Change:
+            attributes.change(target.cgroup_fd, target.file, who, mode=mode, uid=uid, gid=gid)
+            return Change(b"", b"", changed=False)
+
+        await self._change(node, who, "chmod or chown", act)
+
     async def sweep_for_ever(self) -> None:
         """Let go what belongs to filters that went with their cgroups, now and then."""
         while True:
@@ -125,7 +136,7 @@ class Changes:
             try:
                 change = act(target)
             except OSError as error:
-                log_refused(target, who, what, error)
+                _log_refused(target, who, what, error)
                 raise
             if change.changed:
                 _log_changed(target, who, change)
@@ -156,7 +167,7 @@ def _log_changed(target: Target, who: Credentials, change: Change) -> None:
     log.info("filter changed: %s before=%s after=%s", _where(target, who), before, after)
 
 
-def log_refused(target: Target, who: Credentials, what: str, error: OSError) -> None:
+def _log_refused(target: Target, who: Credentials, what: str, error: OSError) -> None:
     """*who* wanted *what* of the file, and it was refused."""
     name = errno.errorcode.get(error.errno or 0, str(error.errno))
     reason = quoted(error.strerror or str(error))

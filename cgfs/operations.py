@@ -9,20 +9,22 @@ while it changes. st_size is the length of the content, for those who go by it, 
 """
 
 import errno
-import functools
 import logging
 import os
 import stat
 from collections.abc import Callable, Coroutine
+from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
+import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields
 
 from cgfs import attributes
-from cgfs.attached import Target, observe
+from cgfs.attached import State, observe
+from cgfs.attributes import Attributes
 from cgfs.caller import Caller
-from cgfs.changes import Changes, log_refused
+from cgfs.changes import Changes
 from cgfs.control import CONTROL_FILES, index_of, parse
 from cgfs.handles import OpenFile, OpenFiles, opened
 from cgfs.mirror import Mirror, control_node
@@ -41,7 +43,7 @@ Handler = Callable[Concatenate["Operations", P], Coroutine[Any, Any, T]]
 def at_the_edge(handler: Handler[P, T]) -> Handler[P, T]:
     """Turns what a handler raises into what pyfuse3 takes; any other exception would end the mount."""
 
-    @functools.wraps(handler)
+    @wraps(handler)
     async def handle(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await handler(self, *args, **kwargs)
@@ -70,12 +72,12 @@ class Operations(pyfuse3.Operations):
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         for file in CONTROL_FILES:
             if file.name.encode() == name:
-                return self._attributes(control_node(parent_inode, index_of(file)))
+                return await self._attributes(control_node(parent_inode, index_of(file)))
         raise OSError(errno.ENOENT, f"{name!r} is no control file")
 
     @at_the_edge
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
-        return self._attributes(inode)
+        return await self._attributes(inode)
 
     @at_the_edge
     async def setattr(
@@ -83,21 +85,14 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         """Owner, group and mode. A new size or time is accepted and means nothing, as cgroup2 does with sizes."""
         if fields.update_mode or fields.update_uid or fields.update_gid:
-            who = Caller(ctx.pid, ctx.uid, ctx.gid).credentials()
-            with opened(self._mirror, inode) as target:
-                try:
-                    attributes.change(
-                        target.cgroup_fd,
-                        target.file,
-                        who,
-                        mode=attr.st_mode if fields.update_mode else None,
-                        uid=attr.st_uid if fields.update_uid else None,
-                        gid=attr.st_gid if fields.update_gid else None,
-                    )
-                except PermissionError as error:
-                    log_refused(target, who, "chmod or chown", error)
-                    raise
-        return self._attributes(inode)
+            await self._changes.attributes(
+                inode,
+                Caller(ctx.pid, ctx.uid, ctx.gid).credentials(),
+                mode=attr.st_mode if fields.update_mode else None,
+                uid=attr.st_uid if fields.update_uid else None,
+                gid=attr.st_gid if fields.update_gid else None,
+            )
+        return await self._attributes(inode)
 
     @at_the_edge
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
@@ -128,20 +123,27 @@ class Operations(pyfuse3.Operations):
     async def release(self, fh: int) -> None:
         self._open_files.remove(fh)
 
-    def _attributes(self, node: int) -> EntryAttributes:
+    async def _attributes(self, node: int) -> EntryAttributes:
         try:
-            with opened(self._mirror, node) as target:
-                return _entry(node, target)
+            try:
+                return self._entry(node, wait=False)
+            except BlockingIOError:
+                return await trio.to_thread.run_sync(partial(self._entry, node, wait=True))
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
             # The kernel looks the path up again, and finds that it is not there.
             raise OSError(errno.ESTALE, error.strerror) from error
 
+    def _entry(self, node: int, *, wait: bool) -> EntryAttributes:
+        """Raises OSError: EAGAIN if it would take long and must not *wait*."""
+        with opened(self._mirror, node) as target:
+            owner = attributes.read(target.cgroup_fd, target.file, wait=wait)
+            state = observe(target)
+        return _entry(node, owner, state)
 
-def _entry(node: int, target: Target) -> EntryAttributes:
-    state = observe(target)
-    owner = attributes.read(target.cgroup_fd, target.file)
+
+def _entry(node: int, owner: Attributes, state: State) -> EntryAttributes:
     entry = EntryAttributes()
     entry.st_ino = node
     entry.entry_timeout = _NAME_VALID_S

@@ -35,7 +35,7 @@ ONLY_IN = {
     "click": {"cli", "commands"},
     "pyfuse3": {"daemon", "operations"},
     "rich": {"commands", "progress", "terminal"},
-    "trio": {"changes", "daemon", "ioctl"},
+    "trio": {"changes", "daemon", "ioctl", "operations"},
 }
 """Which modules may import a foreign library."""
 
