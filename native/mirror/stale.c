@@ -12,7 +12,8 @@
  * All is told twice. An answer that was made before a change may reach the kernel after it was told of the change, and
  * would be believed for long.
  *
- * Source: fuse_reverse_inval_entry in fs/fuse/dir.c, fuse_reverse_inval_inode in fs/fuse/inode.c.
+ * Source: fuse_reverse_inval_entry in fs/fuse/dir.c, fuse_reverse_inval_inode in fs/fuse/inode.c, fuse_readdir_cached
+ * in fs/fuse/readdir.c; kernfs_add_one and __kernfs_remove in fs/kernfs/dir.c.
  */
 #include "internal.h"
 
@@ -70,13 +71,24 @@ static int notify(const struct cgfs_mirror *mirror, int code, struct iovec *part
 	return send_message(mirror, parts, n_parts);
 }
 
-/* Returns 0, or -ENOENT if the kernel does not know the node. */
-static int forget_attributes(const struct cgfs_mirror *mirror, uint64_t node)
+static int forget_node(const struct cgfs_mirror *mirror, uint64_t node, int64_t offset)
 {
-	struct fuse_notify_inval_inode_out out = {.ino = node, .off = -1};
+	struct fuse_notify_inval_inode_out out = {.ino = node, .off = offset};
 	struct iovec parts[2] = {[1] = {.iov_base = &out, .iov_len = sizeof(out)}};
 
 	return notify(mirror, FUSE_NOTIFY_INVAL_INODE, parts, 2);
+}
+
+/* Both return 0, or -ENOENT if the kernel does not know the node. */
+static int forget_attributes(const struct cgfs_mirror *mirror, uint64_t node)
+{
+	return forget_node(mirror, node, -1);
+}
+
+/* Its listing, too, which the kernel keeps: cgroup2 need not change a directory's times when entries come and go. */
+static int forget_listing(const struct cgfs_mirror *mirror, uint64_t dir)
+{
+	return forget_node(mirror, dir, 0);
 }
 
 static void expire_name(const struct cgfs_mirror *mirror, uint64_t dir, const char *name)
@@ -114,8 +126,7 @@ static void expire_files(const struct cgfs_mirror *mirror, uint64_t dir)
 {
 	const char *name;
 
-	/* Also the time of modification. */
-	if (forget_attributes(mirror, dir))
+	if (forget_listing(mirror, dir))
 		return;
 	for (size_t i = 0; watch_next_name(mirror, &i, &name);)
 		expire_name(mirror, dir, name);
@@ -138,18 +149,40 @@ static void expire_files_of_children(const struct cgfs_mirror *mirror, uint64_t 
 	closedir(dir);
 }
 
+/*
+ * A file that was open when its directory was removed stays in the kernel's cache when it is closed, and its directory
+ * with it, for which a descriptor is kept (removed.c): what is expired goes at once.
+ */
+static void expire_files_of_removed(const struct cgfs_mirror *mirror, uint64_t dir)
+{
+	/* Those that watch_next_name() does not say: cgroup_base_files in kernel/cgroup/cgroup.c. */
+	static const char *const always[] = {
+		"cgroup.type", "cgroup.procs", "cgroup.threads", "cgroup.controllers", "cgroup.subtree_control",
+		"cgroup.events", "cgroup.max.descendants", "cgroup.max.depth", "cgroup.stat", "cgroup.stat.local",
+		"cgroup.freeze", "cgroup.kill", "cgroup.pressure",
+	};
+
+	if (forget_attributes(mirror, dir))
+		return;
+	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
+		expire_name(mirror, dir, always[i]);
+	for (size_t i = 0; i < mirror->n_control_names; i++)
+		expire_name(mirror, dir, mirror->control_names[i]);
+	expire_files(mirror, dir);
+}
+
 static void tell(struct cgfs_mirror *mirror, const struct item *item, bool first)
 {
 	bool known;
 
 	switch (item->what) {
 	case STALE_CREATED:
-		known = forget_attributes(mirror, item->node) == 0;
+		known = forget_listing(mirror, item->node) == 0;
 		if (known && first)
 			replay_add(mirror, REPLAY_CREATED, item->node, item->name, 0);
 		break;
 	case STALE_DELETED:
-		known = forget_attributes(mirror, item->node) == 0;
+		known = forget_listing(mirror, item->node) == 0;
 		if (known)
 			expire_name(mirror, item->node, item->name);
 		if (known && first)
@@ -166,6 +199,11 @@ static void tell(struct cgfs_mirror *mirror, const struct item *item, bool first
 		break;
 	case STALE_CHILDREN:
 		expire_files_of_children(mirror, item->node);
+		break;
+	case STALE_REMOVED:
+		/* Of most directories nothing is left by then. */
+		if (!first)
+			expire_files_of_removed(mirror, item->node);
 		break;
 	case STALE_ALL:
 		if (first)

@@ -40,7 +40,6 @@ static void wait_for_node(const struct connection *connection, uint64_t node)
 	do
 		receive(connection, &notification);
 	while (notification.header.error != FUSE_NOTIFY_INVAL_INODE || notification.inode.ino != node);
-	CHECK(notification.inode.off < 0);
 }
 
 /* Whether the name is to be asked for anew. None may be dropped instead. */
