@@ -40,8 +40,9 @@ static struct timespec time_to_set(uint32_t valid, uint32_t set, uint32_t now, u
 }
 
 /*
- * cgroup2 lets a file be truncated to any size and changes nothing (fs/kernfs/inode.c), but that a truncation takes
- * away the set-id bits. As the daemon, since whoever has the file open for writing may truncate it whatever its mode.
+ * cgroup2 lets a file be truncated to any size it could have and changes nothing (fs/kernfs/inode.c), but that a
+ * truncation takes away the set-id bits, for which the kernel asks here. As the daemon, since whoever has the file open
+ * for writing may truncate it whatever its mode.
  */
 static int truncate_node(const struct fuse_setattr_in *in, int fd)
 {
@@ -49,6 +50,9 @@ static int truncate_node(const struct fuse_setattr_in *in, int fd)
 	struct stat st;
 	mode_t lost = S_ISUID;
 
+	fd_path(fd, path);
+	if (truncate(path, (off_t)in->size) < 0)
+		return -errno;
 	if (!(in->valid & FATTR_KILL_SUIDGID))
 		return 0;
 	if (fstat(fd, &st) < 0)
@@ -57,7 +61,6 @@ static int truncate_node(const struct fuse_setattr_in *in, int fd)
 		lost |= S_ISGID;
 	if (!(st.st_mode & lost))
 		return 0;
-	fd_path(fd, path);
 	return chmod(path, st.st_mode & 07777 & ~lost) < 0 ? -errno : 0;
 }
 

@@ -115,6 +115,8 @@ static int remove_directory(const struct request *request, const char *name)
 	error = remove_as_caller(request, parent, name);
 	if (error && node)
 		removed_forget(request->mirror, node);
+	if (!error && node && request->mirror->stale)
+		stale_add(request->mirror, STALE_REMOVED, node, NULL, 0);
 	return error;
 }
 
