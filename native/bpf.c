@@ -264,6 +264,18 @@ int cgfs_prog_load(const struct cgfs_prog_load *load)
 	return again >= 0 ? again : result;
 }
 
+int cgfs_prog_instructions(int prog_fd, void *buffer, uint32_t capacity)
+{
+	struct bpf_prog_info info;
+	int result;
+
+	memset(&info, 0, sizeof(info));
+	info.xlated_prog_len = capacity;
+	info.xlated_prog_insns = address(buffer);
+	result = object_info(prog_fd, &info, sizeof(info));
+	return result < 0 ? result : (int)info.xlated_prog_len;
+}
+
 int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *answer, uint32_t *map_ids, uint32_t capacity)
 {
 	struct bpf_prog_info info;

@@ -75,6 +75,12 @@ struct cgfs_prog_info {
 };
 /* prog_fd is a program: the kernel takes any kind (cgfs_kind_of()). */
 int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *info, uint32_t *map_ids, uint32_t capacity);
+
+/*
+ * The instructions of prog_fd (borrowed) as the verifier left them, into buffer. Returns how many bytes they are, of
+ * which the first capacity were written, or -errno.
+ */
+int cgfs_prog_instructions(int prog_fd, void *buffer, uint32_t capacity);
 int cgfs_prog_bind_map(int prog_fd, int map_fd);
 /* Run prog_fd once over data. */
 int cgfs_prog_test_run(int prog_fd, const void *data, uint32_t size, const void *context, uint32_t context_size,

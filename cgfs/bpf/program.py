@@ -3,6 +3,7 @@
 Must not know what a program is attached to. Source: bpf(2), include/uapi/linux/bpf.h.
 """
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,18 @@ class Program(Descriptor):
 
     def info(self) -> ProgramInfo:
         return program_info(self.fd)
+
+    def instructions(self) -> bytes:
+        """What the verifier made of the instructions; the same for the same instructions, but for references to maps.
+
+        Raises OSError: EPERM without CAP_BPF. Source: bpf(2), BPF_OBJ_GET_INFO_BY_FD, xlated_prog_insns.
+        """
+        doing = f"asking for the instructions of the BPF program open as descriptor {self.fd}"
+        size = check(lib.cgfs_prog_instructions(self.fd, ffi.NULL, 0), doing)
+        buffer = ffi.new("char[]", size)
+        if check(lib.cgfs_prog_instructions(self.fd, buffer, size), doing) != size:
+            raise OSError(errno.EIO, doing)
+        return bytes(ffi.buffer(buffer, size))
 
     def pin(self, path: Path) -> None:
         """Pin the program at *path*, mode 0600. Raises OSError: EEXIST, EPERM where no bpf file system is."""

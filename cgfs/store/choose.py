@@ -25,6 +25,6 @@ def choose(entries: Iterable[Entry], tag: str, prog_type: ProgType, user: User) 
     if not nearest:
         what = f"{prog_type.name} program {tag} that uid {user.uid} may use"
         raise OSError(errno.EINVAL, f"the program store has no {what}: `cgfs program list` shows what it has")
-    if len({(entry.origin, entry.content) for entry in nearest}) > 1:
+    if len({entry.content for entry in nearest}) > 1:
         raise AmbiguousTagError(tag, nearest)
     return nearest[0]

@@ -1,10 +1,11 @@
 """An entry of the program store, wherever it is kept, and who may use it."""
 
+import hashlib
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from cgfs.bpf import ProgType
+from cgfs.bpf import Program, ProgType
 
 
 class Origin(Enum):
@@ -23,7 +24,7 @@ class Entry:
     """One program in the store.
 
     *key* tells entries of one origin apart: `SHA256:SECTION` of an object, the file name of a pin. *content* is equal
-    for two entries that hold the same thing (the object's hash and section, the pinned program's id).
+    for two entries that do the same: which of them is attached makes no difference (see `instructions_of`).
     """
 
     origin: Origin
@@ -36,6 +37,11 @@ class Entry:
     uid: int
     gid: int
     mode: int
+
+
+def instructions_of(program: Program) -> str | None:
+    """The SHA-256 of the instructions of *program* (borrowed); None if it has maps, with which it is like no other."""
+    return None if program.info().map_ids else hashlib.sha256(program.instructions()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,18 @@ its programs. The hash is checked at every load.
 import errno
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cgfs import durable
 from cgfs.bpf import Program, ProgType, load_object_bytes, programs_of_object
 from cgfs.control import CONTROL_FILES, ControlFile
-from cgfs.store.entry import Entry, Origin
+from cgfs.store.entry import Entry, Origin, instructions_of
+
+log = logging.getLogger(__name__)
 
 DIRECTORY = Path("/var/lib/cgfs/programs")
 LARGEST_OBJECT = 16 << 20
@@ -25,12 +28,15 @@ _TYPES = {file.prog_type for file in CONTROL_FILES}
 
 @dataclass(frozen=True, slots=True)
 class StoredProgram:
-    """One program of an object: its ELF section, name and type, and the tag that the kernel gave it."""
+    """One program of an object: its ELF section, name and type, the tag that the kernel gave it, and what
+    `entry.instructions_of` says of it.
+    """
 
     section: str
     name: str
     prog_type: ProgType
     tag: str
+    instructions: str | None
 
 
 class ObjectStore:
@@ -57,14 +63,7 @@ class ObjectStore:
             return digest
         durable.write_file(self._object(digest), content, mode=mode)
         os.chown(self._object(digest), uid, gid)
-        document = {
-            "version": 1,
-            "programs": [
-                {"section": each.section, "name": each.name, "type": each.prog_type.name, "tag": each.tag}
-                for each in programs
-            ],
-        }
-        durable.write_file(self._index(digest), json.dumps(document, indent=2).encode() + b"\n", mode=0o644)
+        durable.write_file(self._index(digest), _format(programs), mode=0o644)
         return digest
 
     def remove(self, digest: str) -> None:
@@ -87,23 +86,26 @@ class ObjectStore:
         return sorted(path.stem for path in self.directory.glob("*.json"))
 
     def entries(self) -> Iterator[Entry]:
-        """All programs of all objects."""
+        """All programs of all objects. What is damaged is no entry."""
         for digest in self.digests():
             try:
-                document = json.loads(self._index(digest).read_bytes())
+                programs = _parse(self._index(digest).read_bytes())
                 status = self._object(digest).stat()
             except FileNotFoundError:
                 continue
-            for program in document["programs"]:
-                key = f"{digest}:{program['section']}"
+            except (KeyError, TypeError, ValueError):
+                log.warning("%s is damaged: remove the file and add the object again", self._index(digest))
+                continue
+            for program in programs:
+                key = f"{digest}:{program.section}"
                 yield Entry(
                     origin=Origin.OBJECT,
                     key=key,
-                    content=key,
+                    content=program.instructions or key,
                     path=self._object(digest),
-                    tag=program["tag"],
-                    prog_type=ProgType[program["type"]],
-                    name=program["name"],
+                    tag=program.tag,
+                    prog_type=program.prog_type,
+                    name=program.name,
                     uid=status.st_uid,
                     gid=status.st_gid,
                     mode=status.st_mode & 0o7777,
@@ -131,5 +133,17 @@ def programs_in(content: bytes) -> list[StoredProgram]:
     for program in programs_of_object(content):
         if program.prog_type in _TYPES:
             with load_object_bytes(content, program.section) as loaded:
-                found.append(StoredProgram(program.section, program.name, program.prog_type, loaded.info().tag))
+                tag, instructions = loaded.info().tag, instructions_of(loaded)
+            found.append(StoredProgram(program.section, program.name, program.prog_type, tag, instructions))
     return found
+
+
+def _format(programs: list[StoredProgram]) -> bytes:
+    rows = [asdict(each) | {"prog_type": each.prog_type.name} for each in programs]
+    return json.dumps({"version": 1, "programs": rows}, indent=2).encode() + b"\n"
+
+
+def _parse(index: bytes) -> list[StoredProgram]:
+    """Raises KeyError, TypeError or ValueError if it is no index."""
+    rows = json.loads(index)["programs"]
+    return [StoredProgram(**(row | {"prog_type": ProgType[row["prog_type"]]})) for row in rows]

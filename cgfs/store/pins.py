@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cgfs.bpf import Program
-from cgfs.store.entry import Entry, Origin
+from cgfs.store.entry import Entry, Origin, instructions_of
 
 QUOTA = 64
 PIN_NAME = re.compile(r"(?P<uid>\d+)-(?P<id>\d+)")
@@ -25,10 +25,11 @@ class PinStore:
         self.quota = quota
 
     def keep(self, program: Program, uid: int, gid: int) -> None:
-        """Pin *program* (borrowed) for *uid*; a program that is kept already stays as it is."""
-        path = self.directory / f"{uid}-{program.info().id}"
-        if path.exists():
+        """Pin *program* (borrowed) for *uid*; one that is kept already, or does the same, stays as it is."""
+        content = _content(program)
+        if any(entry.uid == uid and entry.content == content for entry in self.entries()):
             return
+        path = self.directory / f"{uid}-{program.info().id}"
         self._make_room(uid)
         program.pin(path)
         os.chmod(path, 0o600)
@@ -46,13 +47,13 @@ class PinStore:
             try:
                 status = path.stat()
                 with Program.pinned(path) as program:
-                    info = program.info()
+                    info, content = program.info(), _content(program)
             except OSError:
                 continue
             yield Entry(
                 origin=Origin.PIN,
                 key=path.name,
-                content=str(info.id),
+                content=content,
                 path=path,
                 tag=info.tag,
                 prog_type=info.type,
@@ -77,3 +78,7 @@ class PinStore:
         by_age = sorted(own, key=lambda path: path.stat().st_ctime_ns)
         for path in by_age[: max(0, len(own) - self.quota + 1)]:
             path.unlink()
+
+
+def _content(program: Program) -> str:
+    return instructions_of(program) or f"id:{program.info().id}"

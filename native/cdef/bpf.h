@@ -71,6 +71,7 @@ struct cgfs_prog_info {
 	uint8_t gpl;
 };
 int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *info, uint32_t *map_ids, uint32_t capacity);
+int cgfs_prog_instructions(int prog_fd, void *buffer, uint32_t capacity);
 int cgfs_prog_bind_map(int prog_fd, int map_fd);
 int cgfs_prog_test_run(int prog_fd, const void *data, uint32_t size, const void *context, uint32_t context_size,
 		       uint32_t *retval);

@@ -17,9 +17,13 @@ _LICENSE = 'char _license[] __attribute__((section("license"), used)) = "GPL";\n
 
 def compile_object(path: Path, *programs: tuple[str, str, int]) -> Path:
     """An object at *path* with *programs*: section, name and what it returns."""
-    source = _LICENSE + "".join(_FUNCTION.format(section=s, name=n, value=v) for s, n, v in programs)
+    return compile_source(path, "".join(_FUNCTION.format(section=s, name=n, value=v) for s, n, v in programs))
+
+
+def compile_source(path: Path, source: str) -> Path:
+    """An object at *path* of C functions and maps; the license is added."""
     command = ["clang", "-O2", "-g", "-target", "bpf", "-x", "c", "-c", "-", "-o", str(path)]
-    subprocess.run(command, input=source, text=True, check=True, timeout=60)
+    subprocess.run(command, input=_LICENSE + source, text=True, check=True, timeout=60)
     return path
 
 

@@ -1,0 +1,203 @@
+"""Save and restore: by `cat`, by the commands, and by CRIU's means."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mount.conftest import Twin
+from tests.support.child import Child
+from tests.support.command import assert_refused, cgfs, succeed
+from tests.support.daemon import Overlay, cgfs_command
+from tests.support.network import can_create_socket
+from tests.support.objects import compile_source
+from tests.support.programs import ALLOW_MULTI, CONTROL_FILE, Hook, attach, detach, program
+from tests.support.users import ALICE
+
+EGRESS, SOCKET_CREATE = CONTROL_FILE[Hook.EGRESS], CONTROL_FILE[Hook.SOCKET_CREATE]
+DROP_ALL = "cbpf:1,6 0 0 0"
+
+
+@pytest.fixture
+def filtered(twin: Twin) -> Twin:
+    """A cgroup with a filter and an owner, and one below it with others."""
+    (twin.mirror / "below").mkdir()
+    (twin.mirror / SOCKET_CREATE).write_text("families:")
+    (twin.mirror / "below" / EGRESS).write_text(DROP_ALL.replace("cbpf:", "cbpf(nonrecursive):"))
+    os.chown(twin.mirror / "below" / EGRESS, ALICE.uid, ALICE.gid)
+    (twin.mirror / "below" / EGRESS).chmod(0o640)
+    return twin
+
+
+def state_of(cgroup: Path) -> dict[str, tuple[str, int, int, int]]:
+    found = {}
+    for path in sorted(cgroup.rglob("net.*_filter")):
+        status = path.stat()
+        key = str(path.relative_to(cgroup))
+        found[key] = (path.read_text(), status.st_uid, status.st_gid, status.st_mode & 0o7777)
+    return found
+
+
+def reset(cgroup: Path) -> None:
+    for path in cgroup.rglob("net.*_filter"):
+        path.write_text("none")
+        os.chown(path, 0, 0)
+        path.chmod(0o644)
+
+
+def save(cgroup: Path, file: Path, *options: str) -> dict[str, Any]:
+    file.write_text(succeed("save", *options, cgroup))
+    document: dict[str, Any] = json.loads(file.read_text())
+    return document
+
+
+def test_cat_is_a_checkpoint_and_the_same_bytes_are_the_restore(filtered: Twin) -> None:
+    before = state_of(filtered.mirror)
+    reset(filtered.mirror)
+    for name, (content, *_) in before.items():
+        (filtered.mirror / name).write_text(content)
+    assert {name: state[0] for name, state in state_of(filtered.mirror).items()} == {
+        name: state[0] for name, state in before.items()
+    }
+
+
+def test_what_is_saved_is_restored_with_owners_and_modes(filtered: Twin, tmp_path: Path) -> None:
+    before = state_of(filtered.mirror)
+    save(filtered.mirror, tmp_path / "saved")
+    reset(filtered.mirror)
+    assert can_create_socket(filtered.native)
+    succeed("restore", tmp_path / "saved", filtered.mirror)
+    assert state_of(filtered.mirror) == before
+    assert not can_create_socket(filtered.native)
+
+
+def test_restoring_removes_what_was_not_there(filtered: Twin, tmp_path: Path) -> None:
+    save(filtered.mirror, tmp_path / "saved")
+    (filtered.mirror / EGRESS).write_text(DROP_ALL)
+    succeed("restore", tmp_path / "saved", filtered.mirror)
+    assert (filtered.mirror / EGRESS).read_text() == "none\n"
+
+
+def test_a_dry_run_shows_the_difference_and_changes_nothing(filtered: Twin, tmp_path: Path) -> None:
+    save(filtered.mirror, tmp_path / "saved")
+    reset(filtered.mirror)
+    before = state_of(filtered.mirror)
+    shown = succeed("restore", "--dry-run", tmp_path / "saved", filtered.mirror)
+    assert f"{filtered.mirror / SOCKET_CREATE}\n  - none" in shown
+    assert "  + families:  (uid 0, gid 0, mode 0644)" in shown
+    assert state_of(filtered.mirror) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "says"),
+    [
+        ("missing", "none\n", "make it first"),
+        (".", "bpf:0123456789abcdef\n", "program add"),
+        (".", "families:inet\nfamilies:inet6\n", "several hands"),
+        (".", "families:unix\n", "families"),
+    ],
+)
+def test_what_cannot_be_restored_is_named_before_anything_is_changed(
+    filtered: Twin, tmp_path: Path, path: str, content: str, says: str
+) -> None:
+    document = save(filtered.mirror, tmp_path / "saved")
+    state = {"content": content, "uid": 0, "gid": 0, "mode": "0644"}
+    document["cgroups"].setdefault(path, {})[SOCKET_CREATE] = state
+    (tmp_path / "saved").write_text(json.dumps(document))
+    reset(filtered.mirror)
+    before = state_of(filtered.mirror)
+    assert_refused(cgfs("restore", tmp_path / "saved", filtered.mirror), "nothing was restored", says)
+    assert state_of(filtered.mirror) == before
+
+
+def test_a_failure_half_way_puts_everything_back(filtered: Twin, tmp_path: Path) -> None:
+    """The last cgroup has a program of somebody else, in the other kernel mode: the kernel refuses only there."""
+    (filtered.mirror / "zlast").mkdir()
+    (filtered.mirror / "zlast" / EGRESS).write_text(DROP_ALL)
+    save(filtered.mirror, tmp_path / "saved")
+    reset(filtered.mirror)
+    (filtered.mirror / "zlast" / SOCKET_CREATE).write_text("families:inet")
+    before = state_of(filtered.mirror)
+    native = filtered.native / "zlast"
+    with program(Hook.EGRESS, 1, salt=31) as fd:
+        attach(native, fd, Hook.EGRESS, flags=0)
+        try:
+            before[f"zlast/{EGRESS}"] = state_of(filtered.mirror)[f"zlast/{EGRESS}"]
+            done = cgfs("restore", tmp_path / "saved", filtered.mirror)
+            assert done.returncode == 1
+            assert state_of(filtered.mirror) == before
+        finally:
+            detach(native, Hook.EGRESS, fd)
+
+
+def test_programs_go_with_the_document_to_a_machine_that_has_none(twin: Twin, tmp_path: Path) -> None:
+    section = '__attribute__((section("cgroup/sock_create"), used))'
+    verdict = "((unsigned int *)context)[1] == 47110816"  # no family is; the number makes the tag one of its own
+    path = compile_source(tmp_path / "deny.o", f"{section} int deny(void *context) {{ return {verdict}; }}")
+    line = succeed("program", "add", path).split()[0]
+    try:
+        (twin.mirror / SOCKET_CREATE).write_text(line)
+        document = save(twin.mirror, tmp_path / "saved", "--with-programs")
+        assert len(document["programs"]) == 1
+        (twin.mirror / SOCKET_CREATE).write_text("none")
+        succeed("program", "remove", line)
+        succeed("restore", tmp_path / "saved", twin.mirror)
+        assert (twin.mirror / SOCKET_CREATE).read_text() == f"{line}\n"
+    finally:
+        cgfs("program", "remove", line)
+
+
+def criu_action(images: Path, action: str, pid: int, mirror: Path) -> None:
+    """Call the action script with the environment that CRIU gives it."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "CRTOOLS_SCRIPT_ACTION": action,
+        "CRTOOLS_IMAGE_DIR": str(images),
+        "CRTOOLS_INIT_PID": str(pid),
+    }
+    command = [*cgfs_command(), "criu-action", "--mirror", str(mirror)]
+    subprocess.run(command, env=environment, check=True, timeout=60, stdin=subprocess.DEVNULL)
+
+
+def test_crius_action_script_saves_at_the_dump_and_restores_before_the_process_runs(
+    overlay: Overlay, filtered: Twin, tmp_path: Path
+) -> None:
+    before = state_of(filtered.mirror)
+    with Child(filtered.native) as child:
+        criu_action(tmp_path, "pre-dump", child.pid, overlay.mountpoint)
+        assert not (tmp_path / "cgfs.json").exists()
+        criu_action(tmp_path, "post-dump", child.pid, overlay.mountpoint)
+    assert (tmp_path / "cgfs.json").stat().st_mode & 0o777 == 0o600
+    reset(filtered.mirror)
+    with Child(filtered.native) as child:
+        criu_action(tmp_path, "post-restore", child.pid, overlay.mountpoint)
+    assert state_of(filtered.mirror) == before
+
+
+def test_criu_restores_a_file_by_chown_chmod_and_one_write(filtered: Twin) -> None:
+    """What cgroup.c of CRIU does to each property: open O_WRONLY, fchown, fchmod, one write of the stripped value."""
+    path = filtered.mirror / "below" / EGRESS
+    content, uid, gid, mode = state_of(filtered.mirror)[f"below/{EGRESS}"]
+    assert len(content) <= 1023
+    reset(filtered.mirror)
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, mode)
+        assert os.write(fd, content.strip().encode()) == len(content.strip())
+    finally:
+        os.close(fd)
+    assert state_of(filtered.mirror)[f"below/{EGRESS}"] == (content, uid, gid, mode)
+
+
+def test_a_file_of_several_hands_is_no_checkpoint(twin: Twin, tmp_path: Path) -> None:
+    (twin.mirror / SOCKET_CREATE).write_text("families:inet")
+    with program(Hook.SOCKET_CREATE, 1, salt=32) as fd:
+        attach(twin.native, fd, Hook.SOCKET_CREATE, ALLOW_MULTI)
+        save(twin.mirror, tmp_path / "saved")
+        detach(twin.native, Hook.SOCKET_CREATE, fd)
+    done = cgfs("restore", tmp_path / "saved", twin.mirror)
+    assert_refused(done, "several hands")
