@@ -12,6 +12,7 @@ import collections
 import contextlib
 import ctypes
 import errno
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,11 +36,12 @@ _FSCONFIG_CMD_CREATE = 6
 class InForce:
     """A program that runs for a cgroup.
 
-    *cgroup* is the one that it is attached to, as a path from the root on; *line* what the control file there says
-    of it, None where that is not to be seen on the mirror; *counters* what a text filter has let through and what not.
+    *cgroup* is the one that it is attached to, as a path from the root on, or None for one above what can be seen
+    here (a cgroup namespace). *line* is what the control file there says of it, None where no mirror shows that;
+    *counters* what a text filter has let through and what not.
     """
 
-    cgroup: str
+    cgroup: str | None
     own: bool
     line: str | None
     program: bpf.ProgramInfo
@@ -149,17 +151,17 @@ class _Ancestor:
 @contextlib.contextmanager
 def _ancestors(cgroup: Path) -> Iterator[list[_Ancestor]]:
     """*cgroup* (on a mirror), its parent, and so on to the root, each opened. Raises OSError: EPERM if not root."""
+    device = cgroup.stat().st_dev
+    on_mirror = itertools.takewhile(lambda path: path.stat().st_dev == device, (cgroup, *cgroup.parents))
     with contextlib.ExitStack() as stack:
         root = _cgroup2()
         stack.callback(os.close, root)
-        device = cgroup.stat().st_dev
         fd = stack.enter_context(open_cgroup(root, cgroup.stat().st_ino)).fd
-        chain = [_Ancestor(fd, _path_of(fd), cgroup)]
+        chain = [_Ancestor(fd, _path_of(fd), next(on_mirror))]
         while chain[-1].path != "/":
             fd = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
             stack.callback(os.close, fd)
-            above = cgroup.parents[len(chain) - 1]
-            chain.append(_Ancestor(fd, _path_of(fd), above if above.stat().st_dev == device else None))
+            chain.append(_Ancestor(fd, _path_of(fd), next(on_mirror, None)))
         yield chain
 
 
@@ -191,11 +193,10 @@ def _in_force(chain: list[_Ancestor], file: ControlFile) -> Iterator[InForce]:
     shares = [_Share(ancestor, file) for ancestor in chain]
     for running in bpf.query(chain[0].fd, file.attach_type, effective=True).programs:
         share = next((share for share in shares if share.holds(running.prog_id)), None)
-        if share is None:
-            continue  # attached or detached while we asked
-        line = share.take(running.prog_id)
+        where = None if share is None else share.ancestor.path
+        line = None if share is None else share.take(running.prog_id)
         with contextlib.suppress(FileNotFoundError), bpf.Program.by_id(running.prog_id) as program:
-            yield InForce(share.ancestor.path, share is shares[0], line, program.info(), counters(program))
+            yield InForce(where, share is shares[0], line, program.info(), counters(program))
 
 
 class _Share:

@@ -10,16 +10,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+_ENDLESS = 100_000
+
 
 def console() -> Console:
-    """stdout; where that is no terminal, lines are as long as they are."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """stdout; where that is no terminal, no line is wrapped."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _ENDLESS)
 
 
-def table(*headings: str) -> Table:
+def table(*headings: str, fold: tuple[str, ...] = ()) -> Table:
+    """A table without lines; of what does not fit on a terminal, the columns *fold* are folded."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        made.add_column(heading, overflow="fold")
+        made.add_column(heading, overflow="fold", no_wrap=heading not in fold, min_width=len(heading))
     return made
 
 

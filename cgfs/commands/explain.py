@@ -33,7 +33,7 @@ def command(cgroup: Path, hook: ControlFile) -> None:
     elif not above:
         print("nothing is in force from above")
     for each in above:
-        print(f"in force from {terminal.printable(each.cgroup)}:")
+        print(f"in force from {terminal.printable(each.cgroup or 'a cgroup above')}:")
         for sentence in explain_line(each.line or f"bpf:{each.program.tag}"):
             print(f"  {sentence}")
 

@@ -43,25 +43,32 @@ def _show(filters: hierarchy.Filters, console: Console) -> None:
         return
     counted = any(each.counters is not None for each in filters.in_force)
     counts = ("passed", "dropped") if counted else ()
-    table = terminal.table("in force", "filter", "id", "name", "tag", *counts, "loaded", "by")
+    table = terminal.table("in force", "filter", "id", "name", *counts, "loaded", "by", fold=("in force", "filter"))
     for each in filters.in_force:
         table.add_row(*_row(each, counted=counted))
-    console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
 def _row(each: hierarchy.InForce, *, counted: bool) -> list[str | Text]:
     program = each.program
     counts = [str(count) for count in each.counters] if each.counters is not None else 2 * [""]
     return [
-        Text("here" if each.own else terminal.printable(each.cgroup)),
-        Text(terminal.shortened(each.line or "", 60)),
+        Text("here" if each.own else terminal.printable(each.cgroup or "above")),
+        Text(_filter(each)),
         str(program.id),
         Text(terminal.printable(program.name)),
-        program.tag,
         *(counts if counted else []),
         f"{loaded_at(program).astimezone():%Y-%m-%d %H:%M:%S}",
         _user(program.uid),
     ]
+
+
+def _filter(each: hierarchy.InForce) -> str:
+    """What the control file says, and the program's tag where it does not say that."""
+    tag = each.program.tag
+    if each.line is None:
+        return f"bpf:{tag}"
+    return each.line if each.line.endswith(tag) else f"{terminal.shortened(each.line, 24)} {tag}"
 
 
 def loaded_at(program: ProgramInfo) -> datetime.datetime:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cgfs import bpffs, client, hierarchy
-from tests.mount.conftest import Twin
+from tests.mount.conftest import StartOverlay, Twin
 from tests.support import programs
 from tests.support.bpftool import attached_ids, bpftool
 from tests.support.child import run
@@ -166,6 +166,17 @@ def test_an_overridden_filter_is_not_in_force(twin: Twin, tmp_path: Path) -> Non
     assert [each["own"] for each in in_force(inner, Hook.EGRESS)] == [True]
 
 
+def test_what_is_attached_above_the_mirror_is_in_force_too(
+    twin: Twin, tmp_path: Path, start_overlay: StartOverlay
+) -> None:
+    (twin.native / "inner").mkdir()
+    with programs.program(Hook.EGRESS, ALLOW) as fd, start_overlay(source=twin.native / "inner") as below:
+        programs.attach(twin.native, fd, Hook.EGRESS)
+        (shown,) = in_force(below.mountpoint, Hook.EGRESS)
+        assert (shown["id"], shown["own"]) == (programs.fdinfo_id(fd), False)
+        assert (shown["cgroup"], shown["filter"]) == (f"/{twin.native.name}", None)
+
+
 def test_show_is_readable(twin: Twin, tmp_path: Path) -> None:
     (twin.mirror / "inner").mkdir()
     succeed("attach", twin.mirror, "socket-create", compile_verdict(tmp_path, Hook.SOCKET_CREATE, DENY))
@@ -173,12 +184,12 @@ def test_show_is_readable(twin: Twin, tmp_path: Path) -> None:
     assert shown[0] == str(twin.mirror / "inner")
     assert [line.split() for line in shown[1:4]] == [[name, "none"] for name in CONTROL_FILE.values()]
     heading, row = shown[4:]
-    assert heading.split() == ["in", "force", "filter", "id", "name", "tag", "loaded", "by"]
+    assert heading.split() == ["in", "force", "filter", "id", "name", "loaded", "by"]
     words = row.split()
     assert words[0] == f"/{twin.native.name}"
     assert words[1] == content(twin.mirror, Hook.SOCKET_CREATE).strip()
     assert words[3] == "deny"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d root", " ".join(words[5:]))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d root", " ".join(words[4:]))
 
 
 def test_others_than_root_see_what_the_files_say(twin: Twin) -> None:
