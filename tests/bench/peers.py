@@ -42,7 +42,7 @@ def wait_for_mount(mountpoint: Path, process: subprocess.Popen[bytes], timeout_s
 def served(name: str, command: list[str], mountpoint: Path, inside: Path) -> Iterator[Mounted]:
     """Run *command*, which mounts on *mountpoint* and stays in the foreground; unmount and end it."""
     mountpoint.mkdir()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for_mount(mountpoint, process)
         yield Mounted(name, mountpoint / inside, process.pid)
@@ -73,7 +73,7 @@ def passthrough_ll(source: Path, scratch: Path, inside: Path) -> contextlib.Abst
 
 def pyfuse3_example(source: Path, scratch: Path, inside: Path) -> contextlib.AbstractContextManager[Mounted]:
     """pyfuse3's example, with direct I/O: without it, it reads nothing from files of size 0."""
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
     subprocess.run([*pip, "-d", str(scratch), "pyfuse3"], check=True, stderr=subprocess.DEVNULL)
     archive = next(scratch.glob("pyfuse3-*.tar.gz"))
     with tarfile.open(archive) as tar:

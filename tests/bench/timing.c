@@ -216,8 +216,11 @@ static void attach_and_detach_by_bpf(const struct subject *subject)
 		.attach_flags = BPF_F_ALLOW_MULTI,
 	};
 
-	if (bpf(BPF_PROG_ATTACH, &attr) || bpf(BPF_PROG_DETACH, &attr))
-		err(1, "BPF_PROG_ATTACH or BPF_PROG_DETACH on %s", subject->path);
+	if (bpf(BPF_PROG_ATTACH, &attr))
+		err(1, "BPF_PROG_ATTACH on %s", subject->path);
+	attr.attach_flags = 0;
+	if (bpf(BPF_PROG_DETACH, &attr))
+		err(1, "BPF_PROG_DETACH on %s", subject->path);
 	close(fd);
 }
 
