@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.support.programs import CONTROL_FILE, DENY, Hook, fdinfo_tag, program
@@ -33,6 +33,25 @@ def attach(path: Path, prog_fd: int, flags: int = 0) -> None:
         attach_fd(control_fd, prog_fd, flags)
     finally:
         os.close(control_fd)
+
+
+@contextlib.contextmanager
+def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
+    """A descriptor of *path*."""
+    fd = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def error_of(act: Callable[[], object]) -> int:
+    """The errno with which *act* fails, 0 if it does not."""
+    try:
+        act()
+    except OSError as error:
+        return error.errno or -1
+    return 0
 
 
 def shown(prog_fd: int) -> str:

@@ -58,6 +58,7 @@ class Overlay:
     prefix: tuple[str, ...] = ()
     pid: int = 0
     descriptors: collections.Counter[str] = field(default_factory=collections.Counter)
+    killed: bool = False
     _expected: list[re.Pattern[str]] = field(default_factory=list)
 
     def path(self, cgroup: Path) -> Path:
@@ -106,7 +107,8 @@ class Overlay:
         try:
             overlay._wait_until_ready(ready)
             yield overlay
-            overlay.stop()
+            if not overlay.killed:
+                overlay.stop()
         finally:
             os.close(ready)
             overlay._clean_up()
@@ -164,7 +166,8 @@ class Overlay:
         assert not self.suspicious_lines(), "\n".join(self.suspicious_lines())
 
     def kill(self) -> None:
-        """kill -9, and wait for its end."""
+        """kill -9, and wait for its end. The mount stays, and answers ENOTCONN, until the end of started()."""
+        self.killed = True
         os.kill(self.pid, signal.SIGKILL)
         self.process.wait(DEADLINE_S)
 
