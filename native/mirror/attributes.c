@@ -9,13 +9,15 @@
 
 static void reply_attributes(const struct request *request, int fd)
 {
-	struct fuse_attr_out out = {.attr_valid = CACHE_SECONDS};
+	struct fuse_attr_out out = {};
 	struct stat st;
 
 	if (fstat(fd, &st) < 0) {
 		reply_error(request, -errno);
 		return;
 	}
+	out.attr_valid = sized_by_content(request->mirror, st.st_mode) ? 0 : CACHE_SECONDS;
+	size_by_content(request->mirror, fd, NULL, &st);
 	fill_attr(&st, &out.attr);
 	reply(request, &out, sizeof(out));
 }

@@ -36,6 +36,7 @@ void handle_lookup(struct request *request)
 		reply_error(request, -errno);
 		return;
 	}
+	size_by_content(mirror, dir, name, &st);
 	fill_entry(mirror, name, &st, &entry);
 	reply(request, &entry, sizeof(entry));
 }
@@ -215,7 +216,8 @@ static bool listing_add_native(struct listing *listing, const struct dirent64 *n
 	if (control_index(listing->mirror, native->d_name, strlen(native->d_name)) >= 0)
 		return true;
 	if (listing->plus && !is_dots(native->d_name))
-		known = fstatat(listing->dir, native->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+		known = fstatat(listing->dir, native->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			!sized_by_content(listing->mirror, st.st_mode);
 	return listing_add(listing, native->d_name, native->d_ino, native->d_type, (uint64_t)native->d_off,
 			   known ? &st : NULL);
 }

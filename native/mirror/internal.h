@@ -191,6 +191,13 @@ HANDLER(handle_control_setxattr);
 HANDLER(handle_control_removexattr);
 HANDLER(handle_control_ioctl);	/* control.c */
 
+/* --- size.c: the length of a mirrored file ------------------------------------------------------------------------ */
+
+/* Whether a file of that mode is as long as its content, and the kernel is not to keep its attributes. */
+bool sized_by_content(const struct cgfs_mirror *mirror, mode_t mode);
+/* If so, set st_size: of the file called name in dir_fd, or (name NULL) of dir_fd itself, which may be O_PATH. */
+void size_by_content(const struct cgfs_mirror *mirror, int dir_fd, const char *name, struct stat *st);
+
 /* --- identity.c: acting as the caller ---------------------------------------------------------------------------- */
 
 /*

@@ -130,7 +130,7 @@ void fill_entry(const struct cgfs_mirror *mirror, const char *name, const struct
 	entry->nodeid = node_id(mirror, S_ISDIR(st->st_mode) ? NULL : name, st->st_ino);
 	if (S_ISDIR(st->st_mode) || watch_name(mirror, name))
 		entry->entry_valid = CACHE_SECONDS;
-	entry->attr_valid = CACHE_SECONDS;
+	entry->attr_valid = sized_by_content(mirror, st->st_mode) ? 0 : CACHE_SECONDS;
 	fill_attr(st, &entry->attr);
 }
 

@@ -11,7 +11,7 @@ TARGETS = ("a", "a/cgroup.procs", "a/cgroup.max.depth", "roots", "roots/cgroup.p
 
 def attributes(path: Path) -> tuple[object, ...]:
     found = path.stat()
-    return oct(found.st_mode), found.st_uid, found.st_gid, found.st_nlink, found.st_size
+    return oct(found.st_mode), found.st_uid, found.st_gid, found.st_nlink
 
 
 for _target in (*TARGETS, "a/cgroup.events", "a/cgroup.kill", "a/cpu.pressure", "a/deep", "missing"):
@@ -19,7 +19,7 @@ for _target in (*TARGETS, "a/cgroup.events", "a/cgroup.kill", "a/cpu.pressure", 
     @act(f"stat {_target}", _target)
     def stat(scene: Scene, target: str) -> object:
         found = os.stat(scene.tree / target)
-        return attributes(scene.tree / target), found.st_blksize, found.st_blocks, found.st_rdev
+        return attributes(scene.tree / target), found.st_size, found.st_blksize, found.st_blocks, found.st_rdev
 
     @act(f"access to {_target}", _target)
     def access(scene: Scene, target: str) -> object:

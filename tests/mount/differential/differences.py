@@ -35,7 +35,6 @@ class Difference:
 
 _OWN_FILES = ("a", "a/cgroup.procs", "a/cgroup.max.depth")
 _FOREIGN_IDS = [(uid, gid) for uid, gid in OWNERS if {uid, gid} <= {-1, 1000, 1001, 2000, 3000, 65534}][1:]
-_WITH_CONTENT = ("cgroup.events", "cgroup.freeze", "cgroup.max.depth", "cgroup.max.descendants", "cgroup.type")
 _READ_ONLY = ("cgroup.controllers", "cgroup.events", "cgroup.stat", "cpu.stat")
 _OF_ROOT = ("roots", "roots/cgroup.procs")
 _NOT_ROOT = ("delegate", "delegate with a capability", "container")
@@ -100,13 +99,15 @@ DIFFERENCES: tuple[Difference, ...] = (
         reads=Reads.PASS_THROUGH,
     ),
     Difference(
-        "with `-o nopassthrough`, or before Linux 6.9: sendfile(2) and splice(2) from a mirrored file, but not from a "
-        "control file, find nothing to read, and a private mmap(2) succeeds",
-        "the kernel goes by the size, which is 0 on cgroup2 too",
+        "with `-o nopassthrough`, or before Linux 6.9: a mirrored file is as long as its content, where cgroup2 says "
+        "0, and a private mmap(2) succeeds",
+        "the kernel serves sendfile(2) and splice(2), as `busybox cat` calls them, from its page cache, which ends at "
+        "the size",
         (
-            *(f"read {name} by {how}" for name in _WITH_CONTENT for how in ("sendfile", "splice")),
+            *(f"stat a/{name}" for name in ("cgroup.events", "cgroup.max.depth", "cpu.pressure")),
+            *(f"seek to {where}" for where in ("end", "before the end", "data", "hole")),
+            *(f"copy_file_range from {name}" for name in ("cgroup.freeze", "cgroup.max.depth")),
             *(f"map {name} into memory" for name in WRITABLE),
-            "write by sendfile",
         ),
         reads=Reads.BY_THE_DAEMON,
     ),
