@@ -8,6 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The directory that the request is about. Returns a descriptor or -errno. */
+static int open_directory(struct request *request)
+{
+	int dir = node_open_path(request->mirror, request->header->nodeid);
+
+	return dir == -ESTALE ? watch_gone_error(request) : dir;
+}
+
 void handle_lookup(struct request *request)
 {
 	const struct cgfs_mirror *mirror = request->mirror;
@@ -26,7 +34,7 @@ void handle_lookup(struct request *request)
 		handle_relayed(request);
 		return;
 	}
-	dir = node_open_path(mirror, request->header->nodeid);
+	dir = open_directory(request);
 	if (dir < 0) {
 		reply_error(request, dir);
 		return;
@@ -42,10 +50,10 @@ void handle_lookup(struct request *request)
 }
 
 /* Make the directory as the caller: its files belong to whoever makes it. Returns a descriptor or -errno. */
-static int make_directory(const struct request *request, const char *name, mode_t mode)
+static int make_directory(struct request *request, const char *name, mode_t mode)
 {
 	struct identity identity AS_CALLER = {};
-	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
+	CLEANUP_FD int parent = open_directory(request);
 	int error;
 
 	if (parent < 0)
@@ -98,9 +106,9 @@ static int remove_as_caller(const struct request *request, int parent, const cha
  * The directory may be open, or somebody's working directory (removed.c). It is kept before it is removed, so that there
  * is no moment at which it is neither there nor kept.
  */
-static int remove_directory(const struct request *request, const char *name)
+static int remove_directory(struct request *request, const char *name)
 {
-	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
+	CLEANUP_FD int parent = open_directory(request);
 	uint64_t id, node = 0;
 	int error, fd;
 

@@ -153,7 +153,7 @@ static void expire_files_of_children(const struct cgfs_mirror *mirror, uint64_t 
  * A file that was open when its directory was removed stays in the kernel's cache when it is closed, and its directory
  * with it, for which a descriptor is kept (removed.c): what is expired goes at once.
  */
-static void expire_files_of_removed(const struct cgfs_mirror *mirror, uint64_t dir)
+static void expire_files_of_removed(struct cgfs_mirror *mirror, uint64_t dir)
 {
 	/* Those that watch_next_name() does not say: cgroup_base_files in kernel/cgroup/cgroup.c. */
 	static const char *const always[] = {
@@ -162,8 +162,11 @@ static void expire_files_of_removed(const struct cgfs_mirror *mirror, uint64_t d
 		"cgroup.freeze", "cgroup.kill", "cgroup.pressure",
 	};
 
-	if (forget_attributes(mirror, dir))
+	if (forget_attributes(mirror, dir)) {
+		/* What the kernel had under that name was another directory, and it will never say that it forgets this. */
+		removed_forget(mirror, dir);
 		return;
+	}
 	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
 		expire_name(mirror, dir, always[i]);
 	for (size_t i = 0; i < mirror->n_control_names; i++)
@@ -183,6 +186,7 @@ static void tell(struct cgfs_mirror *mirror, const struct item *item, bool first
 		break;
 	case STALE_DELETED:
 		known = forget_listing(mirror, item->node) == 0;
+		watch_gone(mirror, node_id(mirror, NULL, item->child));
 		if (known)
 			expire_name(mirror, item->node, item->name);
 		if (known && first)

@@ -29,6 +29,7 @@
 #define SETTLE_S 10
 /* Far more than cgroup2 has names of files. */
 #define N_NAMES 2048
+#define N_GONE 1024
 
 struct watch {
 	int fan_fd;
@@ -40,6 +41,8 @@ struct watch {
 	pthread_cond_t settled_changed;
 	uint64_t asked, settled;	/* all that was to be read at the asked-th asking has been read */
 	bool ended;
+	uint64_t gone[N_GONE];		/* nodes; the newest is before next_gone */
+	size_t next_gone;
 	_Atomic(char *) names[N_NAMES];	/* a hash table: added to without a lock, never removed from */
 };
 
@@ -90,6 +93,41 @@ bool watch_next_name(const struct cgfs_mirror *mirror, size_t *index, const char
 			return true;
 	}
 	return false;
+}
+
+/* --- directories that are gone ------------------------------------------------------------------------------------ */
+
+void watch_gone(struct cgfs_mirror *mirror, uint64_t node)
+{
+	struct watch *watch = mirror->watch;
+
+	pthread_mutex_lock(&watch->lock);
+	watch->gone[watch->next_gone++ % N_GONE] = node;
+	pthread_mutex_unlock(&watch->lock);
+}
+
+static bool is_known_to_be_gone(struct watch *watch, uint64_t node)
+{
+	bool known = false;
+
+	pthread_mutex_lock(&watch->lock);
+	for (size_t i = 0; i < N_GONE && !known; i++)
+		known = watch->gone[i] == node;
+	pthread_mutex_unlock(&watch->lock);
+	return known;
+}
+
+int watch_gone_error(struct request *request)
+{
+	struct watch *watch = request->mirror->watch;
+
+	if (!watch)
+		return -ESTALE;
+	if (is_known_to_be_gone(watch, request->header->nodeid))
+		return -ENOENT;
+	loop_may_block(request);
+	watch_settle(request->mirror);
+	return -ESTALE;
 }
 
 /* --- events ---------------------------------------------------------------------------------------------------------- */
@@ -178,8 +216,11 @@ static void on_event(struct cgfs_mirror *mirror, const struct event *event)
 		return;
 	if (event->mask & FAN_MODIFY)
 		on_modified(mirror, event);
-	if (event->ours)
+	if (event->ours) {
+		if (event->mask & FAN_DELETE)
+			watch_gone(mirror, node_id(mirror, NULL, event->child));
 		return;
+	}
 	/* Merged events may say both: what is made anew is another directory, of another id. */
 	if (event->mask & FAN_DELETE)
 		stale_add(mirror, STALE_DELETED, node_id(mirror, NULL, event->dir), event->name, event->child);
