@@ -36,9 +36,7 @@ def test_an_error_in_a_child_is_raised_with_its_errno() -> None:
 
 
 def test_a_user_has_its_ids_groups_and_no_capability() -> None:
-    identity = run(
-        lambda: (os.getresuid(), os.getresgid(), os.getgroups(), status_field("CapEff")), identity=ALICE
-    )
+    identity = run(lambda: (os.getresuid(), os.getresgid(), os.getgroups(), status_field("CapEff")), identity=ALICE)
     assert identity == ((1000,) * 3, (1000,) * 3, [], "0" * 16)
 
 
@@ -105,9 +103,7 @@ def test_query_bpftool_and_fdinfo_agree(tmp_cgroup: Path, hook: Hook) -> None:
         with programs.link(tmp_cgroup, second, hook):
             ids = [programs.fdinfo_id(first), programs.fdinfo_id(second)]
             assert list(programs.query(tmp_cgroup, hook).program_ids) == ids == attached_ids(tmp_cgroup, hook)
-            assert [program_tag(number) for number in ids] == [
-                programs.fdinfo_tag(fd) for fd in (first, second)
-            ]
+            assert [program_tag(number) for number in ids] == [programs.fdinfo_tag(fd) for fd in (first, second)]
         assert programs.query(tmp_cgroup, hook).program_ids == (ids[0],)
         programs.detach_everything(tmp_cgroup)
         assert programs.query(tmp_cgroup, hook).program_ids == ()
