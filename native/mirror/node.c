@@ -66,7 +66,10 @@ int node_open(const struct cgfs_mirror *mirror, uint64_t node, int flags)
 
 	memcpy(by.space + sizeof(struct file_handle), &id, sizeof(id));
 	fd = open_by_handle_at(mirror->mount_fd, &by.handle, flags | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	if (fd >= 0)
+		return fd;
+	/* The kernel does not look for the root again: when it is gone it is gone. */
+	return errno == ESTALE && id == mirror->source_id ? -ENOENT : -errno;
 }
 
 void fd_path(int fd, char path[FD_PATH_SIZE])

@@ -106,6 +106,13 @@ void removed_forget(struct cgfs_mirror *mirror, uint64_t node)
 	kept_free(kept);
 }
 
+static int dup_of(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? -errno : copy;
+}
+
 static int open_kept(struct removed *removed, uint64_t node)
 {
 	const struct kept *kept;
@@ -114,11 +121,8 @@ static int open_kept(struct removed *removed, uint64_t node)
 	pthread_mutex_lock(&removed->lock);
 	for (kept = removed->first; kept && kept->node != node; kept = kept->next)
 		;
-	if (kept) {
-		fd = fcntl(kept->fd, F_DUPFD_CLOEXEC, 0);
-		if (fd < 0)
-			fd = -errno;
-	}
+	if (kept)
+		fd = dup_of(kept->fd);
 	pthread_mutex_unlock(&removed->lock);
 	return fd;
 }
@@ -127,6 +131,8 @@ int node_open_even_removed(struct cgfs_mirror *mirror, uint64_t node)
 {
 	int fd = node_open_path(mirror, node);
 
+	if (fd == -ENOENT)
+		return dup_of(mirror->source_fd);	/* SOURCE itself */
 	if (fd == -ESTALE)
 		fd = open_kept(mirror->removed, node);
 	if (fd == -ESTALE)

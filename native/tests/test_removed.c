@@ -114,3 +114,19 @@ TEST(removed_file_that_is_open_has_attributes)
 	CHECK(getattr_error(&connection, file) == -ESTALE);
 	connection_close(&connection);
 }
+
+TEST(removed_source_has_attributes_and_nothing_in_it)
+{
+	const struct fuse_read_in read_in = { .size = 4096 };
+	const struct fuse_mkdir_in mkdir_in = { .mode = 0755 };
+	struct connection connection;
+
+	connection_open(&connection);
+	CHECK(rmdir(connection.source) == 0);
+	CHECK(getattr_error(&connection, FUSE_ROOT_ID) == 0);
+	CHECK(connection_ask(&connection, FUSE_LOOKUP, 1, "cgroup.procs", 13, NULL, 0)->error == -ENOENT);
+	CHECK(connection_ask(&connection, FUSE_MKDIR, 1, &mkdir_in, sizeof(mkdir_in), "x", 2)->error == -ENOENT);
+	CHECK(connection_ask(&connection, FUSE_READDIR, 1, &read_in, sizeof(read_in), NULL, 0)->error == -ENOENT);
+	CHECK(mkdir(connection.source, 0755) == 0);
+	connection_close(&connection);
+}
