@@ -26,6 +26,9 @@ void handle_getattr(struct request *request)
 {
 	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
 
+	/* The kernel asks for them also to judge who may look up names in a directory. */
+	if (fd == -ESTALE)
+		fd = watch_gone_error(request);
 	if (fd < 0)
 		reply_error(request, fd);
 	else

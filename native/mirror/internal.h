@@ -311,14 +311,13 @@ bool watch_name(const struct cgfs_mirror *mirror, const char *name);
 bool watch_next_name(const struct cgfs_mirror *mirror, size_t *index, const char **name);
 /*
  * What to answer where the file or directory of a request is gone: ESTALE, and the kernel looks all names on the way up
- * anew, once. By then it has been told that the directory is gone, and whoever asks again for a name in it has it open:
- * ENOENT, as on cgroup2.
+ * anew, once. From then on the directory is known to be gone, and whoever asks for a name in it has it open: ENOENT, as
+ * on cgroup2.
  */
 int watch_gone_error(struct request *request);
-void watch_gone(struct cgfs_mirror *mirror, uint64_t dir);	/* the kernel is being told */
 /*
  * Wait until the kernel has been told to forget what was changed on cgroup2 before this call, by whomever. Waits
- * ten seconds at most. Called by a handler after loop_may_block().
+ * ten seconds at most. Called by a handler after loop_may_block(), of a request whose caller has no directory locked.
  */
 void watch_settle(struct cgfs_mirror *mirror);
 

@@ -186,7 +186,6 @@ static void tell(struct cgfs_mirror *mirror, const struct item *item, bool first
 		break;
 	case STALE_DELETED:
 		known = forget_listing(mirror, item->node) == 0;
-		watch_gone(mirror, node_id(mirror, NULL, item->child));
 		if (known)
 			expire_name(mirror, item->node, item->name);
 		if (known && first)

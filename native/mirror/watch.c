@@ -97,10 +97,8 @@ bool watch_next_name(const struct cgfs_mirror *mirror, size_t *index, const char
 
 /* --- directories that are gone ------------------------------------------------------------------------------------ */
 
-void watch_gone(struct cgfs_mirror *mirror, uint64_t node)
+static void note_gone(struct watch *watch, uint64_t node)
 {
-	struct watch *watch = mirror->watch;
-
 	pthread_mutex_lock(&watch->lock);
 	watch->gone[watch->next_gone++ % N_GONE] = node;
 	pthread_mutex_unlock(&watch->lock);
@@ -115,19 +113,6 @@ static bool is_known_to_be_gone(struct watch *watch, uint64_t node)
 		known = watch->gone[i] == node;
 	pthread_mutex_unlock(&watch->lock);
 	return known;
-}
-
-int watch_gone_error(struct request *request)
-{
-	struct watch *watch = request->mirror->watch;
-
-	if (!watch)
-		return -ESTALE;
-	if (is_known_to_be_gone(watch, request->header->nodeid))
-		return -ENOENT;
-	loop_may_block(request);
-	watch_settle(request->mirror);
-	return -ESTALE;
 }
 
 /* --- events ---------------------------------------------------------------------------------------------------------- */
@@ -216,11 +201,10 @@ static void on_event(struct cgfs_mirror *mirror, const struct event *event)
 		return;
 	if (event->mask & FAN_MODIFY)
 		on_modified(mirror, event);
-	if (event->ours) {
-		if (event->mask & FAN_DELETE)
-			watch_gone(mirror, node_id(mirror, NULL, event->child));
+	if (event->mask & FAN_DELETE)
+		note_gone(mirror->watch, node_id(mirror, NULL, event->child));
+	if (event->ours)
 		return;
-	}
 	/* Merged events may say both: what is made anew is another directory, of another id. */
 	if (event->mask & FAN_DELETE)
 		stale_add(mirror, STALE_DELETED, node_id(mirror, NULL, event->dir), event->name, event->child);
@@ -283,23 +267,54 @@ static void *watch_main(void *argument)
 	return NULL;
 }
 
-/* The event of a write is in the queue when the write returns. */
-void watch_settle(struct cgfs_mirror *mirror)
+/* Wait until every event is read that is there now, or until the deadline. */
+static void wait_for_events(struct watch *watch, const struct timespec *deadline)
 {
-	struct watch *watch = mirror->watch;
-	struct timespec deadline;
 	uint64_t ticket;
 	int error = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &deadline);
-	deadline.tv_sec += SETTLE_S;
 	pthread_mutex_lock(&watch->lock);
 	ticket = ++watch->asked;
 	eventfd_write(watch->wake_fd, 1);
 	while (watch->settled < ticket && !watch->ended && !error)
-		error = pthread_cond_timedwait(&watch->settled_changed, &watch->lock, &deadline);
+		error = pthread_cond_timedwait(&watch->settled_changed, &watch->lock, deadline);
 	pthread_mutex_unlock(&watch->lock);
+}
+
+static struct timespec deadline_of_waiting(void)
+{
+	struct timespec deadline;
+
+	clock_gettime(CLOCK_MONOTONIC, &deadline);
+	deadline.tv_sec += SETTLE_S;
+	return deadline;
+}
+
+/* The event of a write is in the queue when the write returns. */
+void watch_settle(struct cgfs_mirror *mirror)
+{
+	struct timespec deadline = deadline_of_waiting();
+
+	wait_for_events(mirror->watch, &deadline);
 	stale_flush(mirror, &deadline);
+}
+
+/*
+ * Not until all was told, as watch_settle() does: the caller of a LOOKUP has the directory locked, and a name in it could
+ * not be told of. The event of a removal is there when rmdir(2) returns.
+ */
+int watch_gone_error(struct request *request)
+{
+	struct watch *watch = request->mirror->watch;
+	struct timespec deadline = deadline_of_waiting();
+
+	if (!watch)
+		return -ESTALE;
+	if (is_known_to_be_gone(watch, request->header->nodeid))
+		return -ENOENT;
+	loop_may_block(request);
+	wait_for_events(watch, &deadline);
+	return -ESTALE;
 }
 
 /* --- start and stop ----------------------------------------------------------------------------------------------------- */
