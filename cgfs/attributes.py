@@ -31,9 +31,12 @@ class Attributes:
     changed_at_ns: int
 
 
-def read(cgroup_fd: int, file: ControlFile, *, wait: bool = True) -> Attributes:
-    """Raises OSError: ENODEV if the cgroup is gone; EAGAIN if it would take long and must not *wait*."""
-    native = controllers_owner(cgroup_fd, wait=wait)
+def read(cgroup_fd: int, cgroup_id: int, file: ControlFile, *, wait: bool = True) -> Attributes:
+    """Those of *file* in the cgroup *cgroup_id*, open as *cgroup_fd* (borrowed).
+
+    Raises OSError: ENODEV if the cgroup is gone; EAGAIN if it would take long and must not *wait*.
+    """
+    native = controllers_owner(cgroup_fd, cgroup_id, wait=wait)
     kept = _kept(cgroup_fd, file)
     return Attributes(
         uid=kept.get("uid", native.uid),
@@ -45,6 +48,7 @@ def read(cgroup_fd: int, file: ControlFile, *, wait: bool = True) -> Attributes:
 
 def change(
     cgroup_fd: int,
+    cgroup_id: int,
     file: ControlFile,
     who: Credentials,
     *,
@@ -56,7 +60,7 @@ def change(
 
     The kernel has asked the same before, but by what it had cached, and another chown could have come in between.
     """
-    _check(read(cgroup_fd, file), who, mode=mode, uid=uid, gid=gid)
+    _check(read(cgroup_fd, cgroup_id, file), who, mode=mode, uid=uid, gid=gid)
     wanted = {"uid": uid, "gid": gid, "mode": None if mode is None else mode & _PERMISSIONS}
     kept = _kept(cgroup_fd, file) | {name: value for name, value in wanted.items() if value is not None}
     kept["changed_at_ns"] = time.time_ns()

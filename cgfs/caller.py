@@ -110,7 +110,7 @@ class Caller:
     def command(self) -> str:
         """The thread's name with what is not printable escaped, `?` if it is gone or not to be seen."""
         try:
-            name = Path(f"/proc/{self.tid}/comm").read_bytes().removesuffix(b"\n")
+            name = _read(self.tid, "comm").removesuffix(b"\n")
         except (FileNotFoundError, ProcessLookupError):
             return "?"
         text = name.decode(errors="backslashreplace")
@@ -150,5 +150,11 @@ def _status(tid: int) -> dict[str, str]:
 
     The thread's name, which is whatever it likes, cannot make a line: the kernel escapes newlines in it.
     """
-    lines = Path(f"/proc/{tid}/status").read_bytes().decode(errors="replace").split("\n")
+    lines = _read(tid, "status").decode(errors="replace").split("\n")
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _read(tid: int, name: str) -> bytes:
+    """A small file of /proc/TID, which comes whole with the first read."""
+    with Descriptor(os.open(f"/proc/{tid}/{name}", os.O_RDONLY | os.O_CLOEXEC)) as file:
+        return os.read(file.fd, 1 << 16)

@@ -23,14 +23,14 @@ from cgfs import attributes, filters, guard
 from cgfs.attached import Target
 from cgfs.bpf import Program
 from cgfs.caller import Capability, Credentials
-from cgfs.control import CONTROL_FILES, Command, Mode, NoneCommand, SetProgram
+from cgfs.control import Command, Mode, NoneCommand, SetProgram, SetText, program_line, text_line
 from cgfs.filters import Change
 from cgfs.handles import opened
-from cgfs.mirror import Mirror, split_control_node
+from cgfs.mirror import Mirror
 from cgfs.notes import Stamp
 from cgfs.store import ProgramStore
 from cgfs.store.entry import User
-from cgfs.text_filter import TextFilter, parse_text
+from cgfs.text_filter import parse_text
 
 log = logging.getLogger(__name__)
 
@@ -72,17 +72,14 @@ class Changes:
 
     async def command(self, node: int, command: Command, opener: Credentials) -> None:
         """Carry out a command that was written to a file which *opener* opened."""
-        file = CONTROL_FILES[split_control_node(node)[1]]
         if isinstance(command, NoneCommand):
-            act = partial(_clear, opener)
-            words = "none"
+            await self._change(node, opener, "none", partial(_clear, opener))
         elif isinstance(command, SetProgram):
-            act = partial(self._set_stored, command, opener)
-            words = f"bpf:{command.tag} {command.mode.name.lower()}"
+            words = program_line(command.tag, command.mode)
+            await self._change(node, opener, words, partial(self._set_stored, command, opener))
         else:
-            act = partial(self._set_text, parse_text(command.text, file), command.mode, opener)
-            words = f"{command.text} {command.mode.name.lower()}"
-        await self._change(node, opener, words, act)
+            words = text_line(command.text, command.mode)
+            await self._change(node, opener, words, partial(self._set_text, command, opener))
 
     async def attributes(
         self, node: int, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None
@@ -90,7 +87,7 @@ class Changes:
         """*who* changes mode, owner and group of a file, as far as they are not None."""
 
         def act(target: Target) -> Change:
-            attributes.change(target.cgroup_fd, target.file, who, mode=mode, uid=uid, gid=gid)
+            attributes.change(target.cgroup_fd, target.cgroup_id, target.file, who, mode=mode, uid=uid, gid=gid)
             return Change(b"", b"", changed=False)
 
         await self._change(node, who, "chmod or chown", act)
@@ -110,9 +107,10 @@ class Changes:
         with self._store.find(target.file, command.tag, user) as program:
             return filters.set_program(target, program, command.mode, _stamp(opener))
 
-    def _set_text(self, text: TextFilter, mode: Mode, opener: Credentials, target: Target) -> Change:
+    def _set_text(self, command: SetText, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
-        return filters.set_text(target, text, mode, _stamp(opener))
+        text = parse_text(command.text, target.file)
+        return filters.set_text(target, text, command.mode, _stamp(opener))
 
     def _keep(self, program: Program, who: Credentials) -> None:
         """Keep what came through the ioctl, so that it can be attached again by its tag."""

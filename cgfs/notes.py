@@ -7,7 +7,7 @@ when. The attribute goes with the cgroup. A trusted attribute is root's: a deleg
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -83,9 +83,21 @@ def _attribute(file: ControlFile) -> str:
 
 
 def _encode(note: Note) -> bytes:
-    programs = [asdict(program) | {"kind": program.kind.value} for program in note.programs]
-    last = None if note.last is None else asdict(note.last)
+    programs = [
+        {
+            "id": each.id,
+            "loaded_at_ns": each.loaded_at_ns,
+            "kind": each.kind.value,
+            "stamp": _stamp_fields(each.stamp),
+        }
+        for each in note.programs
+    ]
+    last = None if note.last is None else _stamp_fields(note.last)
     return json.dumps({"version": _VERSION, "programs": programs, "last": last}).encode("ascii")
+
+
+def _stamp_fields(stamp: Stamp) -> dict[str, Any]:
+    return {"uid": stamp.uid, "pid": stamp.pid, "comm": stamp.comm, "at_ns": stamp.at_ns}
 
 
 def _decode(data: bytes) -> Note:

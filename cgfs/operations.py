@@ -138,7 +138,7 @@ class Operations(pyfuse3.Operations):
     def _entry(self, node: int, *, wait: bool) -> EntryAttributes:
         """Raises OSError: EAGAIN if it would take long and must not *wait*."""
         with opened(self._mirror, node) as target:
-            owner = attributes.read(target.cgroup_fd, target.file, wait=wait)
+            owner = attributes.read(target.cgroup_fd, target.cgroup_id, target.file, wait=wait)
             state = observe(target)
         return _entry(node, owner, state)
 

@@ -231,7 +231,7 @@ def _stored(map_ids: Sequence[int]) -> StoredText | None:
     for map_id in map_ids:
         with Map.by_id(map_id) as candidate:
             info = candidate.info()
-            if (info.name, info.type, info.frozen) != (TEXT_MAP, MapType.ARRAY, True):
+            if (info.name, info.type) != (TEXT_MAP, MapType.ARRAY) or not candidate.is_frozen():
                 continue
             if not 0 < info.value_size - _HEADER.size <= MAX_TEXT_BYTES:
                 continue

@@ -31,7 +31,6 @@ class MapInfo:
     value_size: int
     max_entries: int
     flags: int
-    frozen: bool
 
 
 class Map(Descriptor):
@@ -81,7 +80,6 @@ class Map(Descriptor):
             value_size=info.value_size,
             max_entries=info.max_entries,
             flags=info.flags,
-            frozen=self._is_frozen(),
         )
 
     def lookup(self, key: bytes) -> bytes | None:
@@ -137,7 +135,8 @@ class Map(Descriptor):
             raise OSError(errno.EINVAL, f"a key of the BPF map {info.name} has {info.key_size} bytes, not {len(key)}")
         return info
 
-    def _is_frozen(self) -> bool:
+    def is_frozen(self) -> bool:
+        """Whether its content can change no more."""
         fdinfo = Path(f"/proc/thread-self/fdinfo/{self.fd}").read_text(encoding="ascii", errors="replace")
         return "\nfrozen:\t1\n" in fdinfo
 

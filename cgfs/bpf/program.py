@@ -93,7 +93,7 @@ class Program(Descriptor):
         return cls(check(result, f"loading the BPF program {name}"))
 
     def info(self) -> ProgramInfo:
-        return program_info(self.fd)
+        return _info(self.fd)
 
     def instructions(self) -> bytes:
         """What the verifier made of the instructions; the same for the same instructions, but for references to maps.
@@ -127,6 +127,10 @@ def program_info(prog_fd: int) -> ProgramInfo:
     Source: bpf(2), BPF_OBJ_GET_INFO_BY_FD.
     """
     check_kind(prog_fd, lib.CGFS_PROG, f"descriptor {prog_fd} is no BPF program")
+    return _info(prog_fd)
+
+
+def _info(prog_fd: int) -> ProgramInfo:
     info = ffi.new("struct cgfs_prog_info *")
     capacity = _USUAL_NUMBER_OF_MAPS
     while True:

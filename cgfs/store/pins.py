@@ -74,11 +74,8 @@ class PinStore:
             return []
 
     def _make_room(self, uid: int) -> None:
+        """The oldest go first: the kernel numbers programs upwards."""
         own = [path for path in self._pins() if path.name.startswith(f"{uid}-")]
-        by_age = sorted(own, key=lambda path: path.stat().st_ctime_ns)
+        by_age = sorted(own, key=lambda path: int(path.name.partition("-")[2]))
         for path in by_age[: max(0, len(own) - self.quota + 1)]:
-            path.unlink()
-
-
-def _content(program: Program) -> str:
-    return instructions_of(program) or f"id:{program.info().id}"
+            path.unlink(missing_ok=True)
