@@ -9,6 +9,7 @@
 Where cgroup2 itself is open to the same attempt, the test makes it there too: the answers are equal.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -32,6 +33,7 @@ from tests.support.users import ALICE, delegate
 pytestmark = pytest.mark.parametrize("overlay", [(), ("nopassthrough",)], indirect=True, ids=["passthrough", "direct"])
 
 EGRESS = CONTROL_FILE[Hook.EGRESS]
+Pair = tuple[socket.socket, socket.socket]
 Views = pytest.mark.parametrize("view", ["native", "mirror"])
 
 
@@ -151,56 +153,59 @@ def pass_descriptor(channel_fd: int, path: Path, flags: int) -> None:
     os.close(fd)
 
 
-def opened_by(child: Child, pair: tuple[socket.socket, socket.socket], path: Path, flags: int = os.O_WRONLY) -> int:
-    """A descriptor that *child* opened and the test process, which is root, now has; the caller closes it.
+@contextlib.contextmanager
+def opened_by(child: Child, pair: Pair, path: Path, flags: int = os.O_WRONLY) -> Iterator[int]:
+    """A descriptor that *child* opened and the test process, which is root, now has.
 
     The pair of sockets was made before the child was, which so has them too.
     """
     child.call(pass_descriptor, pair[1].fileno(), path, flags)
-    return socket.recv_fds(pair[0], 1, 1)[1][0]
+    fd = socket.recv_fds(pair[0], 1, 1)[1][0]
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+def pair() -> Iterator[Pair]:
     one, two = socket.socketpair()
     with one, two:
         yield one, two
 
 
 @Views
-def test_root_moves_for_her_only_what_she_could_move(
-    pair: tuple[socket.socket, socket.socket], scene: Scene, view: str
-) -> None:
+def test_root_moves_for_her_only_what_she_could_move(pair: Pair, scene: Scene, view: str) -> None:
     """CVE-2021-4197: a descriptor has the rights of who opened it."""
-    fd = opened_by(scene.alice, pair, scene.see("alice/sub/cgroup.procs", view))
-    assert errno_of_write(fd, str(scene.foreign.pid)) == errno.EACCES
-    assert errno_of_write(fd, str(scene.alice.pid)) == 0
-    os.close(fd)
+    with opened_by(scene.alice, pair, scene.see("alice/sub/cgroup.procs", view)) as fd:
+        assert errno_of_write(fd, str(scene.foreign.pid)) == errno.EACCES
+        assert errno_of_write(fd, str(scene.alice.pid)) == 0
     assert processes(scene.top / "foreign") == [scene.foreign.pid]
     assert processes(scene.top / "alice" / "sub") == [scene.alice.pid]
 
 
-def test_root_clears_for_her_only_what_she_could_clear(pair: tuple[socket.socket, socket.socket], scene: Scene) -> None:
-    fd = opened_by(scene.alice, pair, scene.sub / EGRESS)
-    with programs.program(Hook.EGRESS) as foreign:
+def test_root_clears_for_her_only_what_she_could_clear(pair: Pair, scene: Scene) -> None:
+    with opened_by(scene.alice, pair, scene.sub / EGRESS) as fd, programs.program(Hook.EGRESS) as foreign:
         programs.attach(scene.top / "alice/sub", foreign, Hook.EGRESS)
         assert errno_of_write(fd, "none") == errno.EPERM
         assert (scene.sub / EGRESS).read_text() == control.shown(foreign)
         programs.detach_everything(scene.top / "alice/sub")
-    os.close(fd)
 
 
-def test_a_descriptor_for_reading_changes_nothing_whoever_has_it(
-    pair: tuple[socket.socket, socket.socket], scene: Scene
-) -> None:
-    fd = opened_by(scene.alice, pair, scene.see(f"alice/{EGRESS}"), os.O_RDONLY)
-    with programs.program(Hook.EGRESS) as denying:
+def reopen_for_writing(path: Path) -> None:
+    """In a child: open *path* for reading, and from there for writing."""
+    fd = os.open(path, os.O_RDONLY)
+    os.close(os.open(f"/proc/self/fd/{fd}", os.O_WRONLY))
+
+
+def test_a_descriptor_for_reading_changes_nothing_whoever_has_it(pair: Pair, scene: Scene) -> None:
+    path = scene.see(f"alice/{EGRESS}")
+    with opened_by(scene.alice, pair, path, os.O_RDONLY) as fd, programs.program(Hook.EGRESS) as denying:
         with pytest.raises(OSError, match="Bad file descriptor"):
             control.attach_fd(fd, denying)
         with pytest.raises(PermissionError):
-            scene.alice.call(keep_open, Path("/proc/self/fd") / str(fd), os.O_WRONLY)
-    assert errno_of_write(fd, "none") == errno.EBADF
-    os.close(fd)
+            scene.alice.call(reopen_for_writing, path)
+        assert errno_of_write(fd, "none") == errno.EBADF
     assert programs.query(scene.top / "alice", Hook.EGRESS).program_ids == ()
 
 

@@ -237,7 +237,7 @@ def test_a_caller_whom_the_daemon_cannot_see_may_read_and_nothing_else(
         assert alice.call((mirror / "cgroup.procs").read_text) == ""
         assert alice.call((mirror / EGRESS).read_text) == "none\n"
         with programs.program(Hook.EGRESS) as denying:
-            with pytest.raises(OSError, match="Bad file descriptor"):
+            with pytest.raises(PermissionError):
                 control.attach(mirror / EGRESS, denying)
             programs.attach(tmp_cgroup, denying, Hook.EGRESS)
             with pytest.raises(PermissionError):

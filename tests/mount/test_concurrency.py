@@ -29,7 +29,7 @@ def slow_mkdirs(overlay: Overlay, cgroup: Path, count: int) -> Iterator[list[Pat
     """*count* requests that the daemon has begun and cannot finish before the end of the block."""
     directories = [cgroup / f"slow-{number}" for number in range(count)]
     for directory in directories:
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
     with Child() as child:
         with held(*directories):
             child.begin(mkdir_in_threads, [str(overlay.path(directory) / "new") for directory in directories])
@@ -78,12 +78,18 @@ def test_slow_requests_delay_no_other(overlay: Overlay, twin: Twin) -> None:
         (twin.native / "other" / "cgroup.kill").write_text("1")
 
 
-def test_a_slow_request_does_not_delay_others_in_its_own_directory(overlay: Overlay, twin: Twin) -> None:
-    with slow_mkdirs(overlay, twin.native, 1) as (directory,):
-        mirror = overlay.path(directory)
-        assert (mirror / "cgroup.events").read_text() == "populated 0\nfrozen 0\n"
-        (mirror / "cgroup.max.depth").write_text("5")
-        assert (mirror / "net.egress_filter").read_text() == "none\n"
+def test_a_slow_request_does_not_delay_those_on_open_files_of_its_directory(overlay: Overlay, twin: Twin) -> None:
+    """To find a name that it does not know, the kernel needs the directory's lock, here and on cgroup2."""
+    (twin.mirror / "slow-0").mkdir()
+    names = ("cgroup.events", "cgroup.max.depth", "net.egress_filter")
+    files = [(twin.mirror / "slow-0" / name).open("r+b", buffering=0) for name in names]
+    with slow_mkdirs(overlay, twin.native, 1):
+        events, depth, control_file = (file.fileno() for file in files)
+        assert os.pread(events, 100, 0) == b"populated 0\nfrozen 0\n"
+        assert (os.pwrite(depth, b"5", 0), os.pread(depth, 100, 0)) == (1, b"5\n")
+        assert (os.pwrite(control_file, b"none", 0), os.pread(control_file, 100, 0)) == (4, b"none\n")
+    for file in files:
+        file.close()
 
 
 def test_the_daemon_has_no_more_threads_after_slow_requests_than_before(overlay: Overlay, twin: Twin) -> None:

@@ -23,7 +23,7 @@ def test_the_mount_is_of_type_fuse_cgfs_and_always_nosuid_nodev_noexec(overlay: 
     assert line is not None
     mount_options, (kind, name, fuse_options) = line.split()[5].split(","), line.partition(" - ")[2].split()
     assert kind == "fuse.cgfs"
-    assert name == "cgfs"
+    assert name == str(overlay.source)
     assert {"nosuid", "nodev", "noexec"} <= set(mount_options)
     assert {"allow_other", "default_permissions"} <= set(fuse_options.split(","))
 

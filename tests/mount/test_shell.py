@@ -120,7 +120,7 @@ def test_a_shell_moves_itself(twin: Twin) -> None:
 
 def test_a_refused_command_is_an_error_of_the_shell_and_changes_nothing(twin: Twin) -> None:
     for name in CONTROL_FILE.values():
-        command = f"echo nonsense > {twin.mirror / name}"
+        command = f"/bin/echo nonsense > {twin.mirror / name}"
         done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False, timeout=60)
         assert done.returncode != 0
         assert b"Invalid argument" in done.stderr

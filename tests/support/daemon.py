@@ -163,7 +163,10 @@ class Overlay:
             raise Overdue(f"the daemon did not end on signal {number}:\n{self.log()}") from None
         assert code == 0, f"the daemon ended with {code}:\n{self.log()}"
         assert not is_overlay(self.mountpoint), "the daemon has ended and its mount is still there"
-        assert not self.suspicious_lines(), "\n".join(self.suspicious_lines())
+        suspicious = self.suspicious_lines()
+        assert not suspicious, (
+            f"{len(suspicious)} suspicious lines in the log, the first {suspicious[0]!r}:\n{self.log()}"
+        )
 
     def kill(self) -> None:
         """kill -9, and wait for its end. The mount stays, and answers ENOTCONN, until the end of started()."""
