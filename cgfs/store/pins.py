@@ -79,3 +79,7 @@ class PinStore:
         by_age = sorted(own, key=lambda path: int(path.name.partition("-")[2]))
         for path in by_age[: max(0, len(own) - self.quota + 1)]:
             path.unlink(missing_ok=True)
+
+
+def _content(program: Program) -> str:
+    return instructions_of(program) or f"id:{program.info().id}"
