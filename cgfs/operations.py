@@ -49,7 +49,7 @@ def at_the_edge(handler: Handler[P, T]) -> Handler[P, T]:
             return await handler(self, *args, **kwargs)
         except OSError as error:
             number = error.errno or errno.EIO
-            raise FUSEError(number if number <= _HIGHEST_ERRNO else errno.EIO) from error
+            raise FUSEError(number if 0 < number <= _HIGHEST_ERRNO else errno.EIO) from error
         except Exception as error:
             log.exception("%s of a control file", handler.__name__)
             raise FUSEError(errno.EIO) from error
