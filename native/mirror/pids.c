@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 
 #include "internal.h"
+#include "pids.h"
 
 /* Linux 6.11. Newer than the headers of Debian 12. Source: include/uapi/linux/nsfs.h. */
 #ifndef NS_GET_PID_FROM_PIDNS
@@ -108,6 +109,21 @@ static int32_t parse_pid(const char *text, size_t size)
 	return negative && value ? -1 : value;
 }
 
+/* ENOTTY: the kernel does not know the question (before 6.11). */
+static int number_from(int pidns_fd, int32_t pid)
+{
+	int number = ioctl(pidns_fd, NS_GET_PID_FROM_PIDNS, (long)pid);
+
+	return number < 0 && errno == ENOTTY ? pid_from_namespace_by_proc(pidns_fd, pid) : number;
+}
+
+static int number_in(int pidns_fd, int32_t pid)
+{
+	int number = ioctl(pidns_fd, NS_GET_PID_IN_PIDNS, (long)pid);
+
+	return number < 0 && errno == ENOTTY ? pid_in_namespace_by_proc(pidns_fd, pid) : number;
+}
+
 /* The daemon's number for the caller's. Without such a process, or a namespace to look in, nobody's. */
 static int32_t pid_from_namespace(int32_t pid, uint32_t tid)
 {
@@ -119,7 +135,7 @@ static int32_t pid_from_namespace(int32_t pid, uint32_t tid)
 		return pid;
 	if (foreign < 0)
 		return NOBODY;
-	number = ioctl(pidns_fd, NS_GET_PID_FROM_PIDNS, (long)pid);
+	number = number_from(pidns_fd, pid);
 	return number > 0 ? number : NOBODY;
 }
 
@@ -153,7 +169,7 @@ int pids_to_caller(const char *text, size_t size, int pidns_fd, char **out, size
 			pid = pid * 10 + digit_value(*text);
 		text++;
 		if (pidns_fd >= 0 && pid)
-			number = ioctl(pidns_fd, NS_GET_PID_IN_PIDNS, (long)pid);
+			number = number_in(pidns_fd, pid);
 		length += sprintf(*out + length, "%d\n", number > 0 ? number : 0);
 	}
 	*out_size = length;

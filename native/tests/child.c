@@ -22,13 +22,14 @@ struct child child_start(void (*prepare)(void))
 		close(hold[1]);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		prepare();
+		CHECK(write(ready[1], "", 1) == 1);
 		close(ready[1]);
 		_exit(read(hold[0], &byte, 1) != 0);
 	}
 	close(ready[1]);
 	close(hold[0]);
 	child.hold = hold[1];
-	CHECK(read(ready[0], &byte, 1) == 0);
+	CHECK(read(ready[0], &byte, 1) == 1);
 	close(ready[0]);
 	return child;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Pids written and read, by callers in the daemon's PID namespace and in another. */
 #include "mirror/internal.h"
+#include "mirror/pids.h"
 
 #include <sched.h>
 #include <string.h>
@@ -109,5 +110,100 @@ TEST(pids_of_another_namespace_are_translated_both_ways)
 	reads_as("", pidns_fd, "");
 	reads_as(lines, -1, "0\n0\n0\n0\n");
 	close(pidns_fd);
+	child_end(&child);
+}
+
+/* --- by /proc, for older kernels ---------------------------------------------------------------------------------- */
+
+static struct child inner;
+static int own_pidns_fd;
+
+/* In the first process of a PID namespace: start one of another inside, and say which. */
+static void be_outside_of_another(void)
+{
+	CHECK(!unshare(CLONE_NEWPID));
+	inner = child_start(be_outside);
+}
+
+static struct child start_in_namespace(void (*prepare)(void))
+{
+	struct child child;
+
+	own_pidns_fd = namespace_open(getpid(), "pid");
+	CHECK(own_pidns_fd >= 0 && !unshare(CLONE_NEWPID));
+	child = child_start(prepare);
+	CHECK(!setns(own_pidns_fd, CLONE_NEWPID));
+	return child;
+}
+
+/* The pid, as we number it, of the only child of a process. */
+static pid_t only_child(pid_t parent)
+{
+	char path[64];
+	pid_t pid;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", parent, parent);
+	file = fopen(path, "re");
+	CHECK(file && fscanf(file, "%d", &pid) == 1);
+	fclose(file);
+	return pid;
+}
+
+TEST(pids_by_proc_are_those_by_the_kernel)
+{
+	struct child outer = start_in_namespace(be_outside_of_another);
+	pid_t innermost = only_child(outer.pid);
+	int outer_fd = namespace_open(outer.pid, "pid"), inner_fd = namespace_open(innermost, "pid");
+
+	CHECK(outer_fd >= 0 && inner_fd >= 0);
+	CHECK(pid_in_namespace_by_proc(outer_fd, outer.pid) == 1);
+	CHECK(pid_in_namespace_by_proc(outer_fd, innermost) == 2);
+	CHECK(pid_in_namespace_by_proc(inner_fd, innermost) == 1);
+	CHECK(pid_in_namespace_by_proc(inner_fd, outer.pid) == -ESRCH);
+	CHECK(pid_in_namespace_by_proc(outer_fd, getpid()) == -ESRCH);
+	CHECK(pid_in_namespace_by_proc(own_pidns_fd, innermost) == innermost);
+
+	CHECK(pid_from_namespace_by_proc(outer_fd, 1) == outer.pid);
+	CHECK(pid_from_namespace_by_proc(outer_fd, 2) == innermost);
+	CHECK(pid_from_namespace_by_proc(inner_fd, 1) == innermost);
+	CHECK(pid_from_namespace_by_proc(inner_fd, 2) == -ESRCH);
+	CHECK(pid_from_namespace_by_proc(outer_fd, outer.pid) == -ESRCH);
+	close(outer_fd);
+	close(inner_fd);
+	close(own_pidns_fd);
+	child_end(&outer);	/* and with it all in its namespace */
+}
+
+static atomic_bool thread_runs;
+
+static void *run_thread(void *argument)
+{
+	thread_runs = true;
+	pause();
+	return argument;
+}
+
+static void have_a_thread(void)
+{
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, run_thread, NULL));
+	while (!thread_runs)
+		sched_yield();
+}
+
+TEST(pids_of_threads_are_found_by_proc_too)
+{
+	struct child child = start_in_namespace(have_a_thread);
+	int pidns_fd = namespace_open(child.pid, "pid");
+	int tid = pid_from_namespace_by_proc(pidns_fd, 2);
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d", child.pid, tid);
+	CHECK(tid > 0 && tid != child.pid && access(path, F_OK) == 0);
+	CHECK(pid_in_namespace_by_proc(pidns_fd, tid) == 2);
+	close(pidns_fd);
+	close(own_pidns_fd);
 	child_end(&child);
 }
