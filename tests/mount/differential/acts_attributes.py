@@ -42,12 +42,13 @@ for _target in TARGETS:
 
         return [attempt(change, mode) for mode in (0o000, 0o400, 0o666, 0o755, 0o6755, 0o1777, 0o644)]
 
-    for _uid, _gid in OWNERS:
-
-        @act(f"chown {_uid}:{_gid} {_target}", _target, _uid, _gid)
-        def chown(scene: Scene, target: str, uid: int, gid: int) -> object:
+    @act(f"chown {_target}", _target)
+    def chown(scene: Scene, target: str) -> object:
+        def change(uid: int, gid: int) -> object:
             os.chown(scene.tree / target, uid, gid)
             return attributes(scene.tree / target)
+
+        return {owner: attempt(change, *owner) for owner in OWNERS}
 
     @act(f"chown {_target} drops set-id bits", _target)
     def chown_set_id(scene: Scene, target: str) -> object:

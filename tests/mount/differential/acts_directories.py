@@ -295,7 +295,7 @@ def walk(scene: Scene) -> object:
     return sorted(found)
 
 
-for _label, _flags in {
+DIRECTORY_FLAGS = {
     "read": os.O_RDONLY,
     "read as directory": os.O_RDONLY | os.O_DIRECTORY,
     "write": os.O_WRONLY,
@@ -306,22 +306,17 @@ for _label, _flags in {
     "temporary file": os.O_TMPFILE | os.O_WRONLY,
     "path": os.O_PATH,
     "no access time": os.O_NOATIME,
-}.items():
+}
 
-    @act(f"open a directory to {_label}", _flags)
-    def open_directory(scene: Scene, flags: int) -> object:
-        with Descriptor(scene.a, flags) as fd:
-            return stat.S_ISDIR(os.fstat(fd).st_mode), attempt(os.read, fd, 10), attempt(os.fsync, fd)
+for _where in ("a", "roots", "a/missing", "a/cgroup.procs/missing"):
 
-    @act(f"open root's directory to {_label}", _flags)
-    def open_roots(scene: Scene, flags: int) -> object:
-        with Descriptor(scene.roots, flags):
-            return None
+    @act(f"open the directory {_where} in every way", _where)
+    def open_directory(scene: Scene, where: str) -> object:
+        def try_out(flags: int) -> object:
+            with Descriptor(scene.tree / where, flags) as fd:
+                return stat.S_ISDIR(os.fstat(fd).st_mode), attempt(os.read, fd, 10), attempt(os.fsync, fd)
 
-    @act(f"open what is not there to {_label}", _flags)
-    def open_missing(scene: Scene, flags: int) -> object:
-        with Descriptor(scene.a / "missing", flags):
-            return None
+        return {how: attempt(try_out, flags) for how, flags in DIRECTORY_FLAGS.items()}
 
 
 @act("a directory without search permission")

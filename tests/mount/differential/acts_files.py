@@ -6,6 +6,7 @@ import fcntl
 import mmap
 import os
 import select
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.mount.differential.acts import Descriptor, Scene, act, attempt, read, read_all, wait_event, write
@@ -65,59 +66,67 @@ def open_and_close(path: Path, how: str) -> int:
         return fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_CLOEXEC
 
 
-for _file in STEADY:
+def read_bytes(path: Path) -> object:
+    with Descriptor(path, os.O_RDONLY) as fd:
+        return read_all(fd, 1)
 
-    @act(f"read {_file}", _file)
-    def read_file(scene: Scene, name: str) -> object:
-        return read(scene.a / name)
 
-    @act(f"read {_file} a byte at a time", _file)
-    def read_bytes(scene: Scene, name: str) -> object:
-        with Descriptor(scene.a / name, os.O_RDONLY) as fd:
-            return read_all(fd, 1)
+def read_middle(path: Path) -> object:
+    with Descriptor(path, os.O_RDONLY) as fd:
+        return [os.pread(fd, 4, offset) for offset in (0, 2, 1, 4, 1000, 100000)]
 
-    @act(f"read {_file} in the middle", _file)
-    def read_middle(scene: Scene, name: str) -> object:
-        with Descriptor(scene.a / name, os.O_RDONLY) as fd:
-            return [os.pread(fd, 4, offset) for offset in (0, 2, 1, 4, 1000, 100000)]
 
-    @act(f"read {_file} by sendfile", _file)
-    def sendfile(scene: Scene, name: str) -> object:
-        reader, writer = os.pipe()
-        with Descriptor(scene.a / name, os.O_RDONLY) as fd:
-            sent = os.sendfile(writer, fd, None, 4096)
-        os.close(writer)
-        content = read_all(reader)
-        os.close(reader)
-        return sent, content
+def read_beside_writer(path: Path) -> object:
+    with Descriptor(path, os.O_RDWR) as both, Descriptor(path, os.O_RDONLY) as reader:
+        return read_all(both), read_all(reader), read_all(both)
 
-    @act(f"read {_file} by splice", _file)
-    def splice(scene: Scene, name: str) -> object:
-        reader, writer = os.pipe()
-        with Descriptor(scene.a / name, os.O_RDONLY) as fd:
-            moved = os.splice(fd, writer, 4096)
-        os.close(writer)
-        content = read_all(reader)
-        os.close(reader)
-        return moved, content
 
-    @act(f"read {_file} while it is open for writing", _file)
-    def read_beside_writer(scene: Scene, name: str) -> object:
-        with Descriptor(scene.a / name, os.O_RDWR) as both, Descriptor(scene.a / name, os.O_RDONLY) as reader:
-            return read_all(both), read_all(reader), read_all(both)
+def through_pipe(path: Path, move: Callable[[int, int], int]) -> object:
+    """What comes out of a pipe into which *move* (from, to) has moved the file."""
+    reader, writer = os.pipe()
+    with Descriptor(path, os.O_RDONLY) as fd:
+        moved = move(fd, writer)
+    os.close(writer)
+    content = read_all(reader)
+    os.close(reader)
+    return moved, content
 
-    @act(f"poll {_file}", _file)
-    def poll(scene: Scene, name: str) -> object:
-        with Descriptor(scene.a / name, os.O_RDONLY) as fd:
-            read_all(fd)
-            return polled(fd)
 
-    @act(f"poll {_file} again", _file)
-    def poll_again(scene: Scene, name: str) -> object:
-        with Descriptor(scene.a / name, os.O_RDONLY) as fd:
-            polled(fd)
-            os.pread(fd, 100, 0)
-            return polled(fd), polled(fd)
+def by_sendfile(path: Path) -> object:
+    return through_pipe(path, lambda source, target: os.sendfile(target, source, None, 4096))
+
+
+def by_splice(path: Path) -> object:
+    return through_pipe(path, lambda source, target: os.splice(source, target, 4096))
+
+
+def poll_first(path: Path) -> object:
+    with Descriptor(path, os.O_RDONLY) as fd:
+        read_all(fd)
+        return polled(fd)
+
+
+def poll_again(path: Path) -> object:
+    with Descriptor(path, os.O_RDONLY) as fd:
+        polled(fd)
+        os.pread(fd, 100, 0)
+        return polled(fd), polled(fd)
+
+
+for _label, _how in {
+    "read": read,
+    "read a byte at a time": read_bytes,
+    "read in the middle": read_middle,
+    "read by sendfile": by_sendfile,
+    "read by splice": by_splice,
+    "read while open for writing": read_beside_writer,
+    "poll": poll_first,
+    "poll again": poll_again,
+}.items():
+
+    @act(_label, _how)
+    def each_file(scene: Scene, how: Callable[[Path], object]) -> object:
+        return {name: attempt(how, scene.a / name) for name in STEADY}
 
 
 def polled(fd: int) -> list[int]:
