@@ -36,6 +36,7 @@ struct removed;		/* removed.c */
 struct poller;		/* poll.c */
 struct watch;		/* watch.c */
 struct stale;		/* stale.c */
+struct names;		/* names.c */
 struct replay;		/* replay.c */
 
 struct request;
@@ -62,6 +63,7 @@ struct cgfs_mirror {
 	struct poller *poller;
 	struct watch *watch;
 	struct stale *stale;
+	struct names *names;
 	struct replay *replay;
 };
 
@@ -305,10 +307,6 @@ HANDLER(handle_control_release);
 
 int watch_start(struct cgfs_mirror *mirror);
 void watch_stop(struct cgfs_mirror *mirror);
-/* The name of a file is to be cached by the kernel. Returns false if it must not be, since nobody could invalidate it. */
-bool watch_name(const struct cgfs_mirror *mirror, const char *name);
-/* The names there are, from *index (0 at first) on. Returns false at the end. */
-bool watch_next_name(const struct cgfs_mirror *mirror, size_t *index, const char **name);
 /*
  * What to answer where the file or directory of a request is gone: ESTALE, and the kernel looks all names on the way up
  * anew, once. From then on the directory is known to be gone, and whoever asks for a name in it has it open: ENOENT, as
@@ -326,6 +324,15 @@ void watch_settle(struct cgfs_mirror *mirror);
  * Returns what follows the metadata, metadata->event_len bytes with it; NULL at the end.
  */
 const char *next_event(const char *buffer, size_t size, size_t *at, struct fanotify_event_metadata *metadata);
+
+/* --- names.c: the names of files that may come and go while their directory stays ----------------------------------------- */
+
+int names_create(struct cgfs_mirror *mirror);
+void names_destroy(struct cgfs_mirror *mirror);
+/* The kernel is to keep a file's name. Returns false if it must not, since nobody could tell it to forget. */
+bool names_add(const struct cgfs_mirror *mirror, const char *name);
+/* The names there are, from *index (0 at first) on. Returns false at the end. */
+bool names_next(const struct cgfs_mirror *mirror, size_t *index, const char **name);
 
 /* --- stale.c: tells the kernel what it must not believe any more ---------------------------------------------------------- */
 

@@ -139,6 +139,8 @@ static int create_parts(struct cgfs_mirror *mirror)
 	if (!error)
 		error = removed_create(mirror);
 	if (!error)
+		error = names_create(mirror);
+	if (!error)
 		error = control_queue_create(mirror);
 	if (!error)
 		error = poller_create(mirror);
@@ -210,6 +212,7 @@ static void destroy_parts(struct cgfs_mirror *mirror)
 	relay_destroy(mirror);
 	control_queue_destroy(mirror);
 	removed_destroy(mirror);
+	names_destroy(mirror);
 	if (mirror->files)
 		file_table_destroy(mirror);
 	if (mirror->backings)

@@ -131,7 +131,7 @@ void fill_entry(const struct cgfs_mirror *mirror, const char *name, const struct
 {
 	memset(entry, 0, sizeof(*entry));
 	entry->nodeid = node_id(mirror, S_ISDIR(st->st_mode) ? NULL : name, st->st_ino);
-	if (S_ISDIR(st->st_mode) || watch_name(mirror, name))
+	if (S_ISDIR(st->st_mode) || names_add(mirror, name))
 		entry->entry_valid = CACHE_SECONDS;
 	entry->attr_valid = sized_by_content(mirror, st->st_mode) ? 0 : CACHE_SECONDS;
 	fill_attr(st, &entry->attr);

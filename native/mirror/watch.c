@@ -27,8 +27,6 @@
  */
 #define PAUSE_MS 4
 #define SETTLE_S 10
-/* Far more than cgroup2 has names of files. */
-#define N_NAMES 2048
 #define N_GONE 1024
 
 struct watch {
@@ -43,57 +41,7 @@ struct watch {
 	bool ended;
 	uint64_t gone[N_GONE];		/* nodes; the newest is before next_gone */
 	size_t next_gone;
-	_Atomic(char *) names[N_NAMES];	/* a hash table: added to without a lock, never removed from */
 };
-
-/* --- the names of files that may come and go ---------------------------------------------------------------------- */
-
-static size_t hash_of(const char *name)
-{
-	uint32_t hash = 2166136261u;
-
-	for (; *name; name++)
-		hash = (hash ^ (unsigned char)*name) * 16777619u;
-	return hash % N_NAMES;
-}
-
-bool watch_name(const struct cgfs_mirror *mirror, const char *name)
-{
-	struct watch *watch = mirror->watch;
-	char *copy = NULL;
-	bool known = false;
-
-	if (!watch)
-		return false;
-	if (strncmp(name, "cgroup.", 7) == 0)
-		return true;	/* these are there as long as their directory */
-	for (size_t i = hash_of(name), n = 0; n < N_NAMES && !known; i = (i + 1) % N_NAMES, n++) {
-		char *there = NULL;
-
-		if (!atomic_load_explicit(&watch->names[i], memory_order_acquire)) {
-			if (!copy)
-				copy = strdup(name);
-			if (!copy)
-				return false;
-			if (atomic_compare_exchange_strong(&watch->names[i], &there, copy))
-				return true;
-		}
-		there = atomic_load_explicit(&watch->names[i], memory_order_acquire);
-		known = strcmp(there, name) == 0;
-	}
-	free(copy);
-	return known;
-}
-
-bool watch_next_name(const struct cgfs_mirror *mirror, size_t *index, const char **name)
-{
-	while (*index < N_NAMES) {
-		*name = atomic_load_explicit(&mirror->watch->names[(*index)++], memory_order_acquire);
-		if (*name)
-			return true;
-	}
-	return false;
-}
 
 /* --- directories that are gone ------------------------------------------------------------------------------------ */
 
@@ -381,8 +329,6 @@ void watch_stop(struct cgfs_mirror *mirror)
 	stale_stop(mirror);
 	close_fd(&watch->fan_fd);
 	close_fd(&watch->wake_fd);
-	for (size_t i = 0; i < N_NAMES; i++)
-		free(watch->names[i]);
 	pthread_cond_destroy(&watch->settled_changed);
 	pthread_mutex_destroy(&watch->lock);
 	free(watch);

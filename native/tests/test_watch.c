@@ -105,7 +105,7 @@ static void fixture_open(struct fixture *fixture, const char *file)
 	fixture->node = connection_lookup(&fixture->connection, 1, "child");
 	fixture->procs = connection_lookup(&fixture->connection, fixture->node, "cgroup.procs");
 	CHECK(watch_start(fixture->connection.mirror) == 0);
-	CHECK(watch_name(fixture->connection.mirror, "cpu.pressure"));
+	CHECK(names_add(fixture->connection.mirror, "cpu.pressure"));
 }
 
 TEST(watch_tells_of_a_directory_made_by_others)
@@ -189,14 +189,14 @@ static bool is_known(const struct cgfs_mirror *mirror, const char *wanted)
 {
 	const char *name;
 
-	for (size_t i = 0; watch_next_name(mirror, &i, &name);) {
+	for (size_t i = 0; names_next(mirror, &i, &name);) {
 		if (strcmp(name, wanted) == 0)
 			return true;
 	}
 	return false;
 }
 
-TEST(watch_knows_the_names_that_were_seen_and_takes_no_more_than_it_has_room_for)
+TEST(names_are_known_when_they_were_seen_and_no_more_taken_than_there_is_room_for)
 {
 	struct fixture f;
 	struct cgfs_mirror *mirror;
@@ -205,18 +205,18 @@ TEST(watch_knows_the_names_that_were_seen_and_takes_no_more_than_it_has_room_for
 
 	fixture_open(&f, "");
 	mirror = f.connection.mirror;
-	CHECK(watch_name(mirror, "cgroup.procs") && !is_known(mirror, "cgroup.procs"));
+	CHECK(names_add(mirror, "cgroup.procs") && !is_known(mirror, "cgroup.procs"));
 	CHECK(!is_known(mirror, "memory.max"));
-	CHECK(watch_name(mirror, "memory.max") && is_known(mirror, "memory.max"));
+	CHECK(names_add(mirror, "memory.max") && is_known(mirror, "memory.max"));
 	for (int i = 0; i < 5000; i++) {
 		snprintf(name, sizeof(name), "memory.%d", i);
-		if (!watch_name(mirror, name))
+		if (!names_add(mirror, name))
 			CHECK(!is_known(mirror, name));
 		else if (++taken)
 			CHECK(is_known(mirror, name));
 	}
 	CHECK(taken > 1000 && taken < 5000);
-	CHECK(watch_name(mirror, "memory.max"));
+	CHECK(names_add(mirror, "memory.max"));
 	connection_close(&f.connection);
 }
 
