@@ -74,27 +74,25 @@ static int register_file(const struct cgfs_mirror *mirror, int path_fd)
 	return id < 0 ? -errno : id;
 }
 
-static int backing_add(struct cgfs_mirror *mirror, struct backing **bucket, uint64_t node, int path_fd)
+static int backing_add(struct cgfs_mirror *mirror, struct backing **bucket, uint64_t node, int *path_fd)
 {
 	struct backing *backing = malloc(sizeof(*backing));
-	CLEANUP_FD int kept = -1;
 	int id;
 
 	if (!backing)
 		return -ENOMEM;
-	kept = fcntl(path_fd, F_DUPFD_CLOEXEC, 0);
-	id = kept < 0 ? -errno : register_file(mirror, path_fd);
+	id = register_file(mirror, *path_fd);
 	if (id < 0) {
 		free(backing);
 		return id;
 	}
-	*backing = (struct backing){ .next = *bucket, .node = node, .path_fd = kept, .id = id, .count = 1 };
-	kept = -1;
+	*backing = (struct backing){ .next = *bucket, .node = node, .path_fd = *path_fd, .id = id, .count = 1 };
+	*path_fd = -1;
 	*bucket = backing;
 	return id;
 }
 
-int backing_get(struct cgfs_mirror *mirror, uint64_t node, int path_fd)
+int backing_get(struct cgfs_mirror *mirror, uint64_t node, int *path_fd)
 {
 	unsigned int hash = bucket_of(node);
 	struct backings *backings = mirror->backings;

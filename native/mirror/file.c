@@ -78,7 +78,7 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	out->open_flags = FOPEN_NOFLUSH;
 	if (mirror->passthrough) {
 		out->open_flags |= FOPEN_PASSTHROUGH;
-		out->backing_id = backing_get(mirror, node, path_fd);
+		out->backing_id = backing_get(mirror, node, &path_fd);
 		if (out->backing_id < 0)
 			return out->backing_id;
 	}

@@ -3,16 +3,19 @@
  * The open files whose reads and writes come to us, and the handles by which the kernel names them.
  *
  * A handle is an index and the generation of what stood there, never a pointer: a handle that stands for nothing is
- * told apart, and answered with EBADF. 0 is no handle: it is what an open that the kernel passes through answers.
+ * told apart, and answered with EBADF. 0 is no handle, and those with HANDLE_OF_POLLER are of opens that the kernel
+ * passes through.
  */
 #include <fcntl.h>
 #include <stdlib.h>
 
 #include "internal.h"
 
+#define GENERATIONS ((uint32_t)(HANDLE_OF_POLLER >> 32) - 1)
+
 struct slot {
 	struct open_file *file;		/* NULL: free */
-	uint32_t generation;		/* of file, or of the next one */
+	uint32_t generation;		/* of file, or of the next one: 1 to GENERATIONS */
 	uint32_t next_free;		/* index + 1 of the next free slot; 0 is none */
 };
 
@@ -135,8 +138,7 @@ struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle)
 	if (slot) {
 		file = slot->file;
 		slot->file = NULL;
-		if (!++slot->generation)	/* with index 0 it would be the handle 0 */
-			slot->generation = 1;
+		slot->generation = slot->generation % GENERATIONS + 1;
 		slot->next_free = table->free;
 		table->free = slot - table->slots + 1;
 	}

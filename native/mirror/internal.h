@@ -252,9 +252,9 @@ int backings_create(struct cgfs_mirror *mirror);
 void backings_destroy(struct cgfs_mirror *mirror);
 /*
  * One backing id per node that is open, counted. Returns the id (> 0) or -errno. Called as the daemon itself, never as
- * a caller. path_fd (borrowed, O_PATH) is the node's file.
+ * a caller. *path_fd (O_PATH) is the node's file; it is kept, and set to -1, if the node had no backing id yet.
  */
-int backing_get(struct cgfs_mirror *mirror, uint64_t node, int path_fd);
+int backing_get(struct cgfs_mirror *mirror, uint64_t node, int *path_fd);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
 /* A descriptor (O_PATH) of a node that is open, removed or not. -ESTALE if none is. */
 int backing_open_path(struct cgfs_mirror *mirror, uint64_t node);
