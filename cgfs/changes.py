@@ -8,14 +8,14 @@ Each change is one line of the log, and so is each that was refused. Names in it
 JSON strings, so that they are one word and no control sequence.
 """
 
-import contextlib
 import errno
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -31,6 +31,7 @@ from cgfs.notes import Stamp
 from cgfs.store import ProgramStore
 from cgfs.store.entry import User
 from cgfs.text_filter import parse_text
+from cgfs.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Changes:
         self._mirror = mirror
         self._attach_cap = attach_cap
         self._store = store
-        self._locks: dict[int, trio.Lock] = {}
+        self._locks: WeakValueDictionary[int, trio.Lock] = WeakValueDictionary()  # by node; those that are held
 
     async def attach(
         self, node: int, program: Callable[[], Program], mode: Mode, *, opener: Credentials, who: Credentials
@@ -124,8 +125,11 @@ class Changes:
             raise OSError(errno.EPERM, "this mount demands CAP_NET_ADMIN of whoever opens the file to attach a filter")
 
     async def _change(self, node: int, who: Credentials, what: str, act: Callable[[Target], Change]) -> None:
-        async with self._alone(node):
-            change = await trio.to_thread.run_sync(self._carry_out, node, who, what, act)
+        lock = self._locks.get(node)
+        if lock is None:
+            lock = self._locks[node] = trio.Lock()
+        async with lock:
+            change = await in_thread(who.uid, partial(self._carry_out, node, who, what, act))
         if change.changed:
             self._mirror.control_changed(node)
 
@@ -139,17 +143,6 @@ class Changes:
             if change.changed:
                 _log_changed(target, who, change)
             return change
-
-    @contextlib.asynccontextmanager
-    async def _alone(self, node: int) -> AsyncIterator[None]:
-        """No other change of this file happens in the block."""
-        lock = self._locks.setdefault(node, trio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked() and self._locks.get(node) is lock:
-                del self._locks[node]
 
 
 def _clear(opener: Credentials, target: Target) -> Change:

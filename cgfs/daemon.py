@@ -15,6 +15,7 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyfuse3
@@ -36,6 +37,8 @@ MS_RDONLY = 1  # mount(2)
 _PATIENCE_S = 2.0
 """How long a signal waits for the last user of the mount, before it ends the mount all the same."""
 _PAUSE_S = 0.05
+_REQUESTS = 1 << 20
+"""Of control files at a time: each waits for itself, and must not keep others from being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
     ):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_unmount_on_signal, signals, mirror, settings.mountpoint)
-            nursery.start_soon(pyfuse3.main)
+            nursery.start_soon(partial(pyfuse3.main, max_tasks=_REQUESTS))
             await trio.to_thread.run_sync(mirror.start)
             await _wait_for_an_answer(settings.mountpoint)
             log.info("serving %s on %s", settings.source, settings.mountpoint)

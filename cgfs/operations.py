@@ -17,7 +17,6 @@ from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
-import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields
 
 from cgfs import attributes
@@ -28,6 +27,7 @@ from cgfs.changes import Changes
 from cgfs.control import CONTROL_FILES, index_of, parse
 from cgfs.handles import OpenFile, OpenFiles, opened
 from cgfs.mirror import Mirror, control_node
+from cgfs.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +72,12 @@ class Operations(pyfuse3.Operations):
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         for file in CONTROL_FILES:
             if file.name.encode() == name:
-                return await self._attributes(control_node(parent_inode, index_of(file)))
+                return await self._attributes(control_node(parent_inode, index_of(file)), ctx)
         raise OSError(errno.ENOENT, f"{name!r} is no control file")
 
     @at_the_edge
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
-        return await self._attributes(inode)
+        return await self._attributes(inode, ctx)
 
     @at_the_edge
     async def setattr(
@@ -92,7 +92,7 @@ class Operations(pyfuse3.Operations):
                 uid=attr.st_uid if fields.update_uid else None,
                 gid=attr.st_gid if fields.update_gid else None,
             )
-        return await self._attributes(inode)
+        return await self._attributes(inode, ctx)
 
     @at_the_edge
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
@@ -123,12 +123,12 @@ class Operations(pyfuse3.Operations):
     async def release(self, fh: int) -> None:
         self._open_files.remove(fh)
 
-    async def _attributes(self, node: int) -> EntryAttributes:
+    async def _attributes(self, node: int, ctx: RequestContext) -> EntryAttributes:
         try:
             try:
                 return self._entry(node, wait=False)
             except BlockingIOError:
-                return await trio.to_thread.run_sync(partial(self._entry, node, wait=True))
+                return await in_thread(ctx.uid, partial(self._entry, node, wait=True))
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise

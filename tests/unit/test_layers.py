@@ -25,7 +25,7 @@ LAYERS = (
     {"abi", "attributes", "guard", "notes", "store", "text_filter"},
     {"control"},
     {"bpf", "bpffs", "caller", "cgroup", "mirror", "mount_options", "mountinfo", "unmount"},
-    {"cbpf", "cbpf_translate", "descriptor", "durable", "ebpf", "families", "pcap"},
+    {"cbpf", "cbpf_translate", "descriptor", "durable", "ebpf", "families", "pcap", "threads"},
     {"_native"},
 )
 """From the top down: the modules and packages of cgfs."""
@@ -35,7 +35,7 @@ ONLY_IN = {
     "click": {"cli", "commands"},
     "pyfuse3": {"daemon", "operations"},
     "rich": {"commands", "progress", "terminal"},
-    "trio": {"changes", "daemon", "ioctl", "operations"},
+    "trio": {"changes", "daemon", "ioctl", "threads"},
 }
 """Which modules may import a foreign library."""
 
