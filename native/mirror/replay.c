@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Lets inotify watchers on the mirror see what others did on cgroup2. FUSE has no message for it, so a thread does on
- * the mirror itself what raises the event there, and the requests that come of it are answered without touching cgroup2:
+ * the mirror itself what raises the event there, and the requests that come of it are answered without touching cgroup2
+ * (replay_answer.c):
  *
  *   IN_MODIFY   truncate(file, 0)
  *   IN_CREATE   mkdir of the directory, which is said not to exist until it is made. Where somebody on the mirror has
@@ -13,7 +14,7 @@
  * The thread waits on our own mount. So that nothing else has to wait for it:
  * - It has a table of descriptors of its own, without the connection to the kernel. When the daemon is killed the
  *   connection is closed, and with it ends whatever this thread is waiting for.
- * - It stands in a copy of the mount that is not in the tree of mounts, so that the mirror can be unmounted while it
+ * - It works on a copy of the mount that is not in the tree of mounts, so that the mirror can be unmounted while it
  *   works. The copy keeps the connection alive, so it goes when the mirror is mounted nowhere in our namespace.
  *
  * On a mirror mounted read-only nothing can be replayed.
@@ -21,7 +22,7 @@
  * Sources: open_tree(2); vfs_mkdir, vfs_rmdir in fs/namei.c; fuse_create_new_entry in fs/fuse/dir.c;
  * request_wait_answer in fs/fuse/dev.c; mounts_poll in fs/proc_namespace.c.
  */
-#include "internal.h"
+#include "replay.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -36,27 +37,6 @@
 #include <sys/syscall.h>
 
 #include "loop.h"
-
-struct act {
-	struct act *next;
-	enum replay_what what;
-	uint64_t node;		/* of the directory, where there is a name */
-	uint64_t child;
-	char *path;		/* below SOURCE, and so below the mirror */
-	const char *name;	/* the last part of path; NULL for REPLAY_MODIFIED */
-};
-
-struct replay {
-	pthread_t thread;
-	bool started;
-	int wake_fd;			/* eventfd: something was added, or the end */
-	atomic_uint tid;		/* of the thread, while it replays; else 0 */
-	_Atomic(struct act *) current;	/* what it is doing */
-	pthread_mutex_t lock;		/* guards what follows; taken before no other */
-	struct act *first;
-	struct act **last;
-	bool ended;			/* nothing is replayed any more */
-};
 
 static void act_free(struct act *act)
 {
@@ -160,96 +140,6 @@ static bool has_ended(struct replay *replay)
 	ended = replay->ended;
 	pthread_mutex_unlock(&replay->lock);
 	return ended;
-}
-
-/* --- the requests that it makes --------------------------------------------------------------------------------------- */
-
-/* Whether cgroup2 has that directory. */
-static bool find(const struct request *request, const char *name, struct stat *st)
-{
-	CLEANUP_FD int dir = node_open_path(request->mirror, request->header->nodeid);
-
-	return dir >= 0 && fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-static bool answer_lookup(struct request *request, const struct act *act)
-{
-	struct fuse_entry_out entry = {.nodeid = act->child};
-	struct stat st;
-
-	if (act->what == REPLAY_CREATED) {
-		reply_error(request, -ENOENT);
-		return true;
-	}
-	if (!act->child || find(request, act->name, &st))
-		return false;
-	/* For this one rmdir only: nothing of it is kept. */
-	entry.attr = (struct fuse_attr){.ino = act->child, .mode = S_IFDIR | 0755, .nlink = 2};
-	reply(request, &entry, sizeof(entry));
-	return true;
-}
-
-static void answer_mkdir(struct request *request, const struct act *act)
-{
-	struct fuse_entry_out entry;
-	struct stat st;
-
-	if (act->what != REPLAY_CREATED || !find(request, act->name, &st) || !S_ISDIR(st.st_mode)) {
-		reply_error(request, -ENOENT);
-		return;
-	}
-	fill_entry(request->mirror, act->name, &st, &entry);
-	reply(request, &entry, sizeof(entry));
-}
-
-static void answer_rmdir(struct request *request, const struct act *act)
-{
-	struct stat st;
-
-	reply_error(request, act->what != REPLAY_DELETED || find(request, act->name, &st) ? -EBUSY : 0);
-}
-
-/* Whether the request is about the name that is being replayed. */
-static bool is_about(const struct request *request, const struct act *act, size_t offset)
-{
-	const char *name;
-
-	return act && act->name && request->header->nodeid == act->node && !request_name(request, offset, &name) &&
-	       strcmp(name, act->name) == 0;
-}
-
-bool replay_answers(struct request *request)
-{
-	struct replay *replay = request->mirror->replay;
-	const struct act *act;
-
-	if (!replay || !request->header->pid || request->header->pid != atomic_load(&replay->tid))
-		return false;
-	act = atomic_load(&replay->current);
-	switch (request->header->opcode) {
-	case FUSE_LOOKUP:
-		return is_about(request, act, 0) && answer_lookup(request, act);
-	case FUSE_MKDIR:
-		if (is_about(request, act, sizeof(struct fuse_mkdir_in)))
-			answer_mkdir(request, act);
-		else
-			reply_error(request, -ENOENT);
-		return true;
-	case FUSE_RMDIR:
-		if (is_about(request, act, 0))
-			answer_rmdir(request, act);
-		else
-			reply_error(request, -EBUSY);
-		return true;
-	case FUSE_SETATTR:
-		/* Of a control file it changes nothing anyway, and goes the usual way. */
-		if (node_is_control(request->header->nodeid))
-			return false;
-		handle_getattr(request);
-		return true;
-	default:
-		return false;
-	}
 }
 
 /* --- the thread -------------------------------------------------------------------------------------------------------------- */
