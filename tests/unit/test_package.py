@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_wheel_has_the_command_the_module_and_the_header(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     built = subprocess.run(
-        [*pip, "-w", str(tmp_path), f"-Cbuild-dir={tmp_path}/build", str(ROOT)],
+        [*pip, "-w", str(tmp_path), f"--config-settings=build-dir={tmp_path}/build", str(ROOT)],
         capture_output=True,
         text=True,
         check=False,
