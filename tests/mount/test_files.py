@@ -9,7 +9,7 @@ import contextlib
 import errno
 import itertools
 import os
-import signal
+import random
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ from tests.support.cgroups import cgroup_of, processes
 from tests.support.child import Child
 from tests.support.daemon import Overlay
 from tests.support.users import ALICE, CONTAINER, HOST, ROOT, Namespaces, delegate
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.parametrize("overlay", [(), ("nopassthrough",)], indirect=True, ids=["passthrough", "direct"])
 
@@ -73,6 +74,34 @@ def test_a_file_is_open_in_every_way_at_once(twin: Twin, name: str, order: tuple
         with opened(path, os.O_RDWR | os.O_TRUNC) as last:
             assert len(os.pread(last, 4096, 0)) == len(expected)
     assert len(path.read_bytes()) == len(expected)
+
+
+def open_at_random(directory: Path, seed: int) -> set[str]:
+    """In a child: open, read and close files in all ways, several at a time; what went wrong."""
+    chance, held, wrong = random.Random(seed), [], set()
+    for _ in range(400):
+        name = chance.choice(("cgroup.procs", "cgroup.max.depth", "cpu.pressure"))
+        flags = chance.choice(list(MODES.values()))
+        try:
+            held.append(os.open(directory / name, flags))
+            if flags != os.O_WRONLY:
+                os.pread(held[-1], 4096, 0)
+        except OSError as error:
+            wrong.add(f"{name} {flags}: {error}")
+        while len(held) > 4:
+            os.close(held.pop(chance.randrange(len(held))))
+    for fd in held:
+        os.close(fd)
+    return wrong
+
+
+def test_files_that_many_open_in_all_ways_are_refused_to_nobody(overlay: Overlay, twin: Twin) -> None:
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(Child()) for _ in range(4)]
+        for seed, child in enumerate(children):
+            child.begin(open_at_random, twin.mirror, seed)
+        assert [child.result() for child in children] == [set()] * 4
+    overlay.assert_no_descriptors_leaked()
 
 
 def test_what_is_written_is_read_by_all_who_have_the_file_open(twin: Twin) -> None:
@@ -402,26 +431,25 @@ def test_open_files_of_a_removed_cgroup_are_no_device(
 # --- writes that wait -----------------------------------------------------------------------------------------------
 
 
-def test_a_killed_writer_ends_and_its_write_is_whole_or_not_at_all(twin: Twin) -> None:
-    """A caller that dies in its write takes nothing down, and its cgroup is one of the two."""
+def move_to_and_fro(one: Path, other: Path) -> None:
+    """In a child: until it is killed."""
+    with opened(one, os.O_WRONLY) as first, opened(other, os.O_WRONLY) as second:
+        for fd in itertools.cycle((first, second)):
+            os.write(fd, b"0")
+
+
+def wait_until_inside(pid: int, cgroup: Path) -> None:
+    until(lambda: cgroup.name in cgroup_of(pid), f"process {pid} is in {cgroup.name} or below")
+
+
+def test_writers_killed_at_any_moment_end_and_leave_nothing(overlay: Overlay, twin: Twin) -> None:
     (twin.native / "a").mkdir()
     for _ in range(20):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                with (
-                    opened(twin.mirror / "a" / "cgroup.procs", os.O_WRONLY) as a,
-                    opened(twin.mirror / "cgroup.procs", os.O_WRONLY) as b,
-                ):
-                    for fd in itertools.cycle((a, b)):
-                        os.write(fd, b"0")
-            finally:
-                os._exit(1)
-        while not cgroup_of(pid).rstrip("/a").endswith(twin.native.name):
-            pass
-        os.kill(pid, signal.SIGKILL)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    assert (twin.mirror / "a" / "cgroup.procs").read_text() == ""
+        with Child() as child:
+            child.begin(move_to_and_fro, twin.mirror / "cgroup.procs", twin.mirror / "a" / "cgroup.procs")
+            wait_until_inside(child.pid, twin.native)
+    assert (twin.mirror / "cgroup.procs").read_text() == (twin.mirror / "a" / "cgroup.procs").read_text() == ""
+    overlay.assert_no_descriptors_leaked()
 
 
 # --- containers -----------------------------------------------------------------------------------------------------
