@@ -1,8 +1,6 @@
 """inotify(7), which Python has no module for: what a watcher sees, as words.
 
-    with Watcher(path) as watcher:
-        ...
-        watcher.wait_for(Event.CREATE, "a")
+Use: `with Watcher(path) as watcher`, something that is to be seen, `watcher.wait_for(Event.CREATE, "a")`.
 """
 
 import ctypes
