@@ -1,8 +1,8 @@
 """Programs that came through the ioctl, kept as pins in bpffs in the attacher's name until the reboot.
 
-A pin is DIRECTORY/UID-ID: the attacher's uid and the program's id, owned by that uid, mode 0600. It keeps the program
-with its live maps. A quota bounds how many one user keeps: the oldest goes first, since a program that is attached
-stays attached without its pin.
+A pin is DIRECTORY/UID-ID-TAG: the attacher's uid, the program's id and tag, owned by that uid, mode 0600. It keeps the
+program with its live maps. A quota bounds how many one user keeps: the oldest goes first, since a program that is
+attached stays attached without its pin.
 """
 
 import os
@@ -14,7 +14,7 @@ from cgfs.bpf import Program
 from cgfs.store.entry import Entry, Origin, instructions_of
 
 QUOTA = 64
-PIN_NAME = re.compile(r"(?P<uid>\d+)-(?P<id>\d+)")
+PIN_NAME = re.compile(r"(?P<uid>\d+)-(?P<id>\d+)-(?P<tag>[0-9a-f]{16})")
 
 
 class PinStore:
@@ -26,14 +26,14 @@ class PinStore:
 
     def keep(self, program: Program, uid: int, gid: int) -> None:
         """Pin *program* (borrowed) for *uid*; one that is kept already, or does the same, stays as it is."""
-        content = _content(program)
-        if any(entry.uid == uid and entry.content == content for entry in self.entries()):
+        info = program.info()
+        name = f"{uid}-{info.id}-{info.tag}"
+        if (self.directory / name).exists() or self._keeps_the_same(program, uid, info.tag):
             return
-        path = self.directory / f"{uid}-{program.info().id}"
         self._make_room(uid)
-        program.pin(path)
-        os.chmod(path, 0o600)
-        os.chown(path, uid, gid)
+        program.pin(self.directory / name)
+        os.chmod(self.directory / name, 0o600)
+        os.chown(self.directory / name, uid, gid)
 
     def remove(self, key: str) -> None:
         """Remove the pin named *key*. Raises OSError ENOENT if it is not there."""
@@ -67,6 +67,19 @@ class PinStore:
         """Open the pinned program, which the caller owns then."""
         return Program.pinned(self.directory / entry.key)
 
+    def _keeps_the_same(self, program: Program, uid: int, tag: str) -> bool:
+        """Whether a pin of *uid* does what *program* (borrowed) does. What is so has the same tag."""
+        alike = [path for path in self._pins() if path.name.startswith(f"{uid}-") and path.name.endswith(f"-{tag}")]
+        return any(self._content_of(path) == _content(program) for path in alike)
+
+    @staticmethod
+    def _content_of(path: Path) -> str | None:
+        try:
+            with Program.pinned(path) as program:
+                return _content(program)
+        except OSError:
+            return None
+
     def _pins(self) -> list[Path]:
         try:
             return sorted(path for path in self.directory.iterdir() if PIN_NAME.fullmatch(path.name))
@@ -76,7 +89,7 @@ class PinStore:
     def _make_room(self, uid: int) -> None:
         """The oldest go first: the kernel numbers programs upwards."""
         own = [path for path in self._pins() if path.name.startswith(f"{uid}-")]
-        by_age = sorted(own, key=lambda path: int(path.name.partition("-")[2]))
+        by_age = sorted(own, key=lambda path: int(path.name.split("-")[1]))
         for path in by_age[: max(0, len(own) - self.quota + 1)]:
             path.unlink(missing_ok=True)
 
