@@ -113,14 +113,14 @@ DIFFERENCES: tuple[Difference, ...] = (
         "the kernel has to be told to forget what it knows of the mirror",
     ),
     Difference(
-        "a change that poll(2) has reported is reported until the process that polls has read the file with read(2), not "
-        "by sendfile(2), and not by another process that shares its descriptor",
+        "a change that poll(2) has reported is reported until the process that polls has read the file with read(2), "
+        "not by sendfile(2), and not by another process that shares its descriptor",
         "of reads that the kernel does by itself cgfs learns the process and the file only",
     ),
     Difference(
         "of what others do on cgroup2, inotify shows IN_MODIFY of an `*.events` file for sure while the file is open "
-        "here; IN_CREATE and IN_DELETE not where somebody here has seen the new cgroup first, or where one is removed and "
-        "made anew at once; no IN_ATTRIB; and nothing on a mirror mounted read-only",
+        "here; IN_CREATE and IN_DELETE not where somebody here has seen the new cgroup first, or where one is removed "
+        "and made anew at once; no IN_ATTRIB; and nothing on a mirror mounted read-only",
         "FUSE has no message for events: cgfs does on the mirror itself what raises them",
     ),
     Difference(
