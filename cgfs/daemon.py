@@ -37,6 +37,8 @@ MS_RDONLY = 1  # mount(2)
 _PATIENCE_S = 2.0
 """How long a signal waits for the last user of the mount, before it ends the mount all the same."""
 _PAUSE_S = 0.05
+_LONGEST_END_S = 5.0
+"""How long the connection may take to end with its mount, before a mount elsewhere is the reason that it does not."""
 _REQUESTS = 1 << 20
 """Of control files at a time: each waits for itself, and must not keep others from being read."""
 
@@ -169,7 +171,7 @@ async def _unmount_on_signal(signals: AsyncIterator[int], mirror: Mirror, mountp
     if not await _unmount_when_unused(mountpoint):
         log.warning("%s is in use: whoever uses it gets ENOTCONN from now on", mountpoint)
         await trio.to_thread.run_sync(unmount_by_force, mountpoint)
-    await trio.sleep(_PATIENCE_S)
+    await trio.sleep(_LONGEST_END_S)
     log.warning("%s is also mounted elsewhere: whoever uses it there gets ENOTCONN from now on", mountpoint)
     logging.shutdown()
     os._exit(0)  # closes /dev/fuse, and that ends the connection
