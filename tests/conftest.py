@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cgroups import cgroup2_mount, temporary_cgroup
+from tests.support.places import remove_public_directories
 from tests.support.watchdog import Watchdog
 
 NO_SKIP = os.environ.get("CGFS_TEST_NO_SKIP") == "1"
@@ -25,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _watchdog in config.stash:
         config.stash[_watchdog].close()
+    remove_public_directories()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

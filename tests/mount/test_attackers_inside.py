@@ -17,6 +17,7 @@ from tests.support import control, programs
 from tests.support.cgroups import cgroup_of, processes
 from tests.support.child import Child
 from tests.support.daemon import Overlay
+from tests.support.places import public_directory
 from tests.support.programs import ALLOW, CONTROL_FILE, DENY, Hook
 from tests.support.syscalls import MS_BIND, MS_PRIVATE, MS_REC, mount
 from tests.support.users import ALICE, CONTAINER_ROOT_ID, Namespaces, delegate
@@ -52,14 +53,9 @@ def open_by_forged_handle(inside: str, node: int) -> int:
 
 
 @pytest.fixture
-def mount_on(tmp_path: Path) -> Path:
-    """A directory for a container's bind mount; every user can reach it."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path == Path("/tmp"):
-            break
-        path.chmod(0o755)
-    (tmp_path / "cgroup").mkdir()
-    return tmp_path / "cgroup"
+def mount_on() -> Path:
+    """A directory for a container's bind mount."""
+    return public_directory()
 
 
 def test_a_container_finds_no_way_up(overlay: Overlay, twin: Twin, mount_on: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.conftest import public_directory
 from tests.support import control, programs
 from tests.support.cgroups import remove_cgroup, temporary_cgroup
 from tests.support.daemon import Overlay
+from tests.support.places import public_directory
 from tests.support.programs import ALLOW, CONTROL_FILE, DENY, Hook
 from tests.support.runtimes import Bundle, bind, controllers_put_back, podman_environment, run_with_cgroup2_alone
 from tests.support.users import CONTAINER_ROOT_ID, delegate
@@ -49,9 +49,9 @@ SAID = ["0", "none", "none", "moved the child", "0::/sub", "5", "families:inet,i
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+def bundle() -> Iterator[Bundle]:
     with controllers_put_back():
-        yield Bundle.create(public_directory(tmp_path_factory) / "bundle")
+        yield Bundle.create(public_directory() / "bundle")
 
 
 @pytest.fixture
@@ -140,10 +140,8 @@ def test_the_commands_of_the_readme_for(
     assert (done.returncode, done.stdout) == (0, "none\n/sys/fs/cgroup/inner\n"), done.stdout
 
 
-def test_the_commands_of_the_readme_for_podman(
-    overlay: Overlay, bundle: Bundle, readme_cgroups: None, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    directory = public_directory(tmp_path_factory)
+def test_the_commands_of_the_readme_for_podman(overlay: Overlay, bundle: Bundle, readme_cgroups: None) -> None:
+    directory = public_directory()
     environment = podman_environment(directory)
     bundle.tar(directory / "image.tar")
     (commands,) = (block for block in blocks("sh") if "podman " in block)

@@ -12,19 +12,19 @@ import pytest
 from cgfs.daemon import Settings, check
 from cgfs.mount_options import MountOptions
 from cgfs.mountinfo import cgroup2_mount
-from tests.mount.conftest import public_directory
 from tests.support.child import Child, run
 from tests.support.command import assert_refused, cgfs, daemons_of, foreground, succeed
 from tests.support.daemon import cgfs_command, is_overlay, mount_of
+from tests.support.places import public_directory
 from tests.support.users import ALICE, Namespaces
 from tests.support.waiting import DEADLINE_S, until
 from tests.support.watchdog import Watchdog, abort_mount
 
 
 @pytest.fixture
-def mountpoint(tmp_path_factory: pytest.TempPathFactory, watchdog: Watchdog) -> Iterator[Path]:
+def mountpoint(watchdog: Watchdog) -> Iterator[Path]:
     """An empty directory to mount on. The test has to unmount; neither mount nor daemon may be left."""
-    path = public_directory(tmp_path_factory) / "mirror"
+    path = public_directory() / "mirror"
     path.mkdir()
     watchdog.guard(path)
     try:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.conftest import StartOverlay, Twin, public_directory
+from tests.mount.conftest import StartOverlay, Twin
 from tests.support import programs
 from tests.support.cgroups import is_populated
 from tests.support.child import Child
 from tests.support.command import foreground
 from tests.support.control import attach, shown
 from tests.support.inotify import Event, Seen, Watcher
+from tests.support.places import public_directory
 from tests.support.programs import CONTROL_FILE, Hook
 from tests.support.waiting import DEADLINE_S, until
 from tests.support.watchdog import Watchdog, abort_mount
@@ -128,9 +129,9 @@ def test_an_unmount_is_clean_while_others_change_what_is_watched(start_overlay: 
 
 
 def test_a_killed_daemon_ends_while_others_change_what_is_watched(
-    tmp_path_factory: pytest.TempPathFactory, watchdog: Watchdog, tmp_cgroup: Path, tmp_path: Path
+    watchdog: Watchdog, tmp_cgroup: Path, tmp_path: Path
 ) -> None:
-    mountpoint = public_directory(tmp_path_factory)
+    mountpoint = public_directory()
     watchdog.guard(mountpoint)
     try:
         with (

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.conftest import public_directory
 from tests.mount.differential import (  # noqa: F401
     acts_attributes,
     acts_directories,
@@ -19,6 +18,7 @@ from tests.mount.differential.acts import ACTS
 from tests.mount.differential.differences import DIFFERENCES, Reads, as_markdown
 from tests.mount.differential.stage import Actor, Stage, Translate, stage
 from tests.support.daemon import Overlay
+from tests.support.places import public_directory
 from tests.support.syscalls import Capability
 from tests.support.users import CONTAINER, ROOT, Identity
 from tests.support.watchdog import Watchdog
@@ -41,15 +41,13 @@ PAIRS = [
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: f"{pair[0].value}, {pair[1]}")
-def both_sides(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, watchdog: Watchdog
-) -> Iterator[tuple[Reads, str, Stage]]:
+def both_sides(request: pytest.FixtureRequest, watchdog: Watchdog) -> Iterator[tuple[Reads, str, Stage]]:
     """How the mirror reads, who acts, and the stage with its two sides."""
     reads, actor = request.param
     with contextlib.ExitStack() as stack:
         to_mirror: Translate = Path
         if not MIRROR_IS_CGROUP2:
-            mountpoint = public_directory(tmp_path_factory) / "mirror"
+            mountpoint = public_directory() / "mirror"
             overlay = stack.enter_context(Overlay.started(mountpoint, watchdog, options=(reads.value,)))
             to_mirror = overlay.path
         yield reads, actor, stack.enter_context(stage(ACTORS[actor], to_mirror))
