@@ -18,6 +18,7 @@ import pytest
 from tests.mount.conftest import StartOverlay, Twin
 from tests.support import control, programs
 from tests.support.bpftool import attached_ids
+from tests.support.cgroups import cgroup_id
 from tests.support.child import Child
 from tests.support.control import NONRECURSIVE, OVERRIDABLE, error_of, opened
 from tests.support.network import FAMILIES, LOOPBACK, Traffic, can_create_socket, drops, socket_in, tcp_exchange
@@ -326,3 +327,18 @@ def assert_filtered(cgroup: Path) -> None:
     for name, hook in itertools.product(KEPT, Hook):
         assert passes(cgroup / f"{name}-{hook}", hook) == {False}
     assert [can_create_socket(cgroup / "text", family) for family in FAMILIES] == [False, True]
+
+
+def test_what_is_kept_for_a_filter_goes_with_its_cgroup_at_the_latest_when_a_daemon_starts(
+    start_overlay: StartOverlay, tmp_cgroup: Path
+) -> None:
+    path = tmp_cgroup / "nonrecursive"
+    path.mkdir()
+    with start_overlay() as overlay, program(Hook.EGRESS) as prog_fd:
+        control.attach(overlay.path(path) / CONTROL_FILE[Hook.EGRESS], prog_fd, NONRECURSIVE)
+        pin = Path("/run/cgfs-bpf/guards") / f"{cgroup_id(path)}-egress-{attached_ids(path, Hook.EGRESS)[0]}"
+        assert pin.exists()
+        path.rmdir()
+        until(lambda: error_of(lambda: os.close(programs.program_by_id(int(pin.name.split("-")[2])))), "it is gone")
+    with start_overlay("next"):
+        until(lambda: not pin.exists(), "the pin is gone, too")
