@@ -6,7 +6,8 @@
  *
  *   IN_MODIFY   truncate(file, 0)
  *   IN_CREATE   mkdir of the directory, which is said not to exist until it is made. Where somebody on the mirror has
- *               seen the new directory before, mkdir refuses, and there is no event.
+ *               seen the new directory before, it is left alone, and there is no event: the kernel would drop what it
+ *               knows of it, with all that is mounted there.
  *   IN_DELETE   rmdir of the directory, which is said to exist until it is removed. Only where cgroup2 has no such
  *               directory any more: since the kernel holds the parent's lock, and an id is never used again, it is
  *               sure that what the kernel then takes for removed is.
@@ -27,6 +28,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -192,6 +194,30 @@ static int modify(int copy, const char *below)
 	return truncate(path, 0);
 }
 
+/* Whether the kernel knows the name in that directory. So that it need not ask for the directory's own attributes when
+ * it looks, which would end the look, they are asked for before. */
+static bool is_cached(int parent, const char *name)
+{
+	struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_CACHED};
+	CLEANUP_FD int fd = -1;
+	struct stat st;
+
+	if (fstat(parent, &st) == 0)
+		fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof(how));
+	return fd >= 0;
+}
+
+static int create(int copy, const struct act *act)
+{
+	char *path = strndup(act->path, (size_t)(act->name - act->path));
+	CLEANUP_FD int parent = path ? openat(copy, path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	free(path);
+	if (parent < 0 || is_cached(parent, act->name))
+		return -1;
+	return mkdirat(parent, act->name, 0755);
+}
+
 /* Failure is of no interest: there is nobody to be told of the event then. */
 static void perform(struct replay *replay, int copy, struct act *act)
 {
@@ -203,7 +229,7 @@ static void perform(struct replay *replay, int copy, struct act *act)
 		ignored = modify(copy, act->path);
 		break;
 	case REPLAY_CREATED:
-		ignored = mkdirat(copy, act->path, 0755);
+		ignored = create(copy, act);
 		break;
 	case REPLAY_DELETED:
 		ignored = unlinkat(copy, act->path, AT_REMOVEDIR);
