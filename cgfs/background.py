@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from cgfs.errors import describe
+
 _READY = "ready"
 _HIGHEST = 2**31 - 1  # close_range(2) does not mind
 
@@ -79,7 +81,7 @@ def _run(serve: Callable[[Callable[[], None]], None], writer: int) -> NoReturn:
         serve(ready)
         status = 0
     except OSError as error:
-        _say(writer, f"{error.errno or errno.EIO} {error.strerror or error}")
+        _say(writer, f"{error.errno or errno.EIO} {describe(error)}")
     except BaseException as error:
         _say(writer, f"{errno.EIO} {type(error).__name__}: {error}")
     finally:

@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from cgfs.errors import describe
+
 COMMANDS = (
     "attach",
     "criu-action",
@@ -89,10 +91,3 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"cgfs: {describe(error)}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
-
-
-def describe(error: OSError) -> str:
-    """One line: what it was about, and what was wrong. Our own errors say what would be right."""
-    text = error.strerror or str(error)
-    line = text if error.filename is None else f"{os.fsdecode(error.filename)}: {text}"
-    return line.replace("\n", "; ")

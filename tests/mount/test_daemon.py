@@ -13,7 +13,7 @@ from cgfs.daemon import Settings, check
 from cgfs.mount_options import MountOptions
 from cgfs.mountinfo import cgroup2_mount
 from tests.support.child import Child, run
-from tests.support.command import assert_refused, cgfs, daemons_of, foreground, succeed
+from tests.support.command import assert_refused, called, cgfs, daemons_of, foreground, succeed
 from tests.support.daemon import cgfs_command, is_overlay, mount_of
 from tests.support.places import public_directory
 from tests.support.users import ALICE, Namespaces
@@ -144,6 +144,14 @@ def test_a_mount_that_cannot_be_says_why_in_one_line(mountpoint: Path, tmp_path:
     assert_refused(cgfs("mount", "--source", "/proc", mountpoint), "source", "cgroup2", "/proc")
     assert_refused(cgfs("mount", "--source", tmp_path / "missing", mountpoint), "source", str(tmp_path / "missing"))
     assert_refused(cgfs("mount", "-o", "attachcap", mountpoint), "-o attachcap")
+
+
+def test_a_daemon_that_cannot_mount_or_cannot_serve_leaves_nothing(mountpoint: Path) -> None:
+    without_fuse = f'mount --bind /dev/null /dev/fuse; exec "$0" mount {mountpoint}'
+    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-c", without_fuse, *cgfs_command()]
+    assert_refused(called(unshared), "cannot mount a mirror", str(mountpoint))
+    unanswered = ["env", "PATH=/nonexistent", *cgfs_command(), "mount", str(mountpoint)]
+    assert_refused(called(unanswered), "cat")  # which is to read the first file of the new mount
 
 
 def test_only_root_mounts(mountpoint: Path) -> None:

@@ -13,14 +13,12 @@ from tests.support.waiting import DEADLINE_S
 
 def cgfs(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run `cgfs` with these arguments and wait for its end."""
-    return subprocess.run(
-        [*cgfs_command(), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    return called([*cgfs_command(), *map(str, arguments)])
+
+
+def called(command: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=90, env=environment)
 
 
 def succeed(*arguments: str | Path) -> str:

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from cgfs.cli import COMMANDS, describe
+from cgfs.cli import COMMANDS
+from cgfs.errors import describe
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

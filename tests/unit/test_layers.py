@@ -25,7 +25,7 @@ LAYERS = (
     {"abi", "attributes", "guard", "notes", "store", "text_filter"},
     {"control"},
     {"bpf", "bpffs", "caller", "cgroup", "mirror", "mount_options", "mountinfo", "unmount"},
-    {"cbpf", "cbpf_translate", "descriptor", "durable", "ebpf", "families", "pcap", "threads"},
+    {"cbpf", "cbpf_translate", "descriptor", "durable", "ebpf", "errors", "families", "pcap", "threads"},
     {"_native"},
 )
 """From the top down: the modules and packages of cgfs."""
