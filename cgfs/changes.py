@@ -55,7 +55,7 @@ class Changes:
         self._mirror = mirror
         self._attach_cap = attach_cap
         self._store = store
-        self._locks: WeakValueDictionary[int, trio.Lock] = WeakValueDictionary()  # by node; those that are held
+        self._locks: WeakValueDictionary[int, trio.Lock] = WeakValueDictionary()  # by node; those in use
 
     async def attach(
         self, node: int, program: Callable[[], Program], mode: Mode, *, opener: Credentials, who: Credentials
@@ -114,11 +114,13 @@ class Changes:
         return filters.set_text(target, text, command.mode, _stamp(opener))
 
     def _keep(self, program: Program, who: Credentials) -> None:
-        """Keep what came through the ioctl, so that it can be attached again by its tag."""
+        """Keep what came through the ioctl, so that it can be attached again by its tag. It is attached in any case."""
         try:
             self._store.pins.keep(program, who.uid, who.gid)
         except OSError as error:
             log.info("a program of uid %s is not kept in the program store: %s", who.uid, error)
+        except Exception:
+            log.exception("a program of uid %s is not kept in the program store", who.uid)
 
     def _check_attach_cap(self, opener: Credentials) -> None:
         if self._attach_cap and Capability.NET_ADMIN not in opener.capabilities:
@@ -128,8 +130,7 @@ class Changes:
         lock = self._locks.get(node)
         if lock is None:
             lock = self._locks[node] = trio.Lock()
-        async with lock:
-            change = await in_thread(who.uid, partial(self._carry_out, node, who, what, act))
+        change = await in_thread(who.uid, partial(self._carry_out, node, who, what, act), alone=lock)
         if change.changed:
             self._mirror.control_changed(node)
 
