@@ -213,12 +213,14 @@ static void loop_free(struct loop *loop)
 
 static int start_first_worker(struct loop *loop)
 {
+	struct worker *first;
+
 	pthread_mutex_lock(&loop->lock);
-	loop->leader = worker_create(loop);
-	loop->ended = !loop->leader;
+	first = loop->leader = worker_create(loop);
+	loop->ended = !first;
 	pthread_cond_signal(&loop->watch);
 	pthread_mutex_unlock(&loop->lock);
-	return loop->leader ? 0 : -EAGAIN;
+	return first ? 0 : -EAGAIN;
 }
 
 int loop_start(struct cgfs_mirror *mirror)

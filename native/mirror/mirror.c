@@ -192,9 +192,9 @@ int cgfs_mirror_start(struct cgfs_mirror *mirror)
 	int error = relay_start(mirror);
 
 	if (!error)
-		error = watch_start(mirror);
-	if (!error)
 		error = replay_start(mirror);
+	if (!error)
+		error = watch_start(mirror);
 	if (!error)
 		error = loop_start(mirror);
 	return error;

@@ -218,12 +218,19 @@ static int create(int copy, const struct act *act)
 	return mkdirat(parent, act->name, 0755);
 }
 
+static void set_current(struct replay *replay, struct act *act)
+{
+	pthread_mutex_lock(&replay->lock);
+	replay->current = act;
+	pthread_mutex_unlock(&replay->lock);
+}
+
 /* Failure is of no interest: there is nobody to be told of the event then. */
 static void perform(struct replay *replay, int copy, struct act *act)
 {
 	int ignored = 0;
 
-	atomic_store(&replay->current, act);
+	set_current(replay, act);
 	switch (act->what) {
 	case REPLAY_MODIFIED:
 		ignored = modify(copy, act->path);
@@ -236,7 +243,7 @@ static void perform(struct replay *replay, int copy, struct act *act)
 		break;
 	}
 	(void)ignored;
-	atomic_store(&replay->current, NULL);
+	set_current(replay, NULL);
 	act_free(act);
 }
 

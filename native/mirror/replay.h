@@ -19,9 +19,9 @@ struct replay {
 	bool started;
 	int wake_fd;			/* eventfd: something was added, or the end */
 	atomic_uint tid;		/* of the thread, while it replays; else 0 */
-	_Atomic(struct act *) current;	/* what it is doing */
 	pthread_mutex_t lock;		/* guards what follows; taken before no other */
-	struct act *first;
+	struct act *current;		/* what the thread is doing */
+	struct act *first;		/* and what it has to do */
 	struct act **last;
 	bool ended;			/* nothing is replayed any more */
 };

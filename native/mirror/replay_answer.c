@@ -16,74 +16,92 @@ static bool find(const struct request *request, const char *name, struct stat *s
 	return dir >= 0 && fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static bool answer_lookup(struct request *request, const struct act *act)
+/* What is being replayed, as far as the request is about it, and the name that both are about. */
+struct about {
+	bool anything;
+	enum replay_what what;
+	uint64_t child;
+	const char *name;	/* in the request */
+};
+
+/* A copy: once the connection has ended, the thread goes on without waiting for the answer. */
+static struct about what_is_replayed(const struct request *request, size_t offset_of_name)
 {
-	struct fuse_entry_out entry = {.nodeid = act->child};
+	struct replay *replay = request->mirror->replay;
+	struct about about = {};
+	const struct act *act;
+
+	if (request_name(request, offset_of_name, &about.name))
+		return about;
+	pthread_mutex_lock(&replay->lock);
+	act = replay->current;
+	if (act && act->name && act->node == request->header->nodeid && strcmp(act->name, about.name) == 0) {
+		about.anything = true;
+		about.what = act->what;
+		about.child = act->child;
+	}
+	pthread_mutex_unlock(&replay->lock);
+	return about;
+}
+
+/* Returns false where the name is to be looked up as for anybody else. */
+static bool answer_lookup(struct request *request)
+{
+	struct about about = what_is_replayed(request, 0);
+	struct fuse_entry_out entry = {.nodeid = about.child};
 	struct stat st;
 
-	if (act->what == REPLAY_CREATED) {
+	if (!about.anything)
+		return false;
+	if (about.what == REPLAY_CREATED) {
 		reply_error(request, -ENOENT);
 		return true;
 	}
-	if (!act->child || find(request, act->name, &st))
+	if (!about.child || find(request, about.name, &st))
 		return false;
 	/* For this one rmdir only: nothing of it is kept. */
-	entry.attr = (struct fuse_attr){.ino = act->child, .mode = S_IFDIR | 0755, .nlink = 2};
+	entry.attr = (struct fuse_attr){.ino = about.child, .mode = S_IFDIR | 0755, .nlink = 2};
 	reply(request, &entry, sizeof(entry));
 	return true;
 }
 
-static void answer_mkdir(struct request *request, const struct act *act)
+static void answer_mkdir(struct request *request)
 {
+	struct about about = what_is_replayed(request, sizeof(struct fuse_mkdir_in));
 	struct fuse_entry_out entry;
 	struct stat st;
 
-	if (act->what != REPLAY_CREATED || !find(request, act->name, &st) || !S_ISDIR(st.st_mode)) {
+	if (!about.anything || about.what != REPLAY_CREATED || !find(request, about.name, &st) || !S_ISDIR(st.st_mode)) {
 		reply_error(request, -ENOENT);
 		return;
 	}
-	fill_entry(request->mirror, act->name, &st, &entry);
+	fill_entry(request->mirror, about.name, &st, &entry);
 	reply(request, &entry, sizeof(entry));
 }
 
-static void answer_rmdir(struct request *request, const struct act *act)
+static void answer_rmdir(struct request *request)
 {
+	struct about about = what_is_replayed(request, 0);
 	struct stat st;
+	bool gone = about.anything && about.what == REPLAY_DELETED && !find(request, about.name, &st);
 
-	reply_error(request, act->what != REPLAY_DELETED || find(request, act->name, &st) ? -EBUSY : 0);
-}
-
-/* Whether the request is about the name that is being replayed. */
-static bool is_about(const struct request *request, const struct act *act, size_t offset)
-{
-	const char *name;
-
-	return act && act->name && request->header->nodeid == act->node && !request_name(request, offset, &name) &&
-	       strcmp(name, act->name) == 0;
+	reply_error(request, gone ? 0 : -EBUSY);
 }
 
 bool replay_answers(struct request *request)
 {
 	struct replay *replay = request->mirror->replay;
-	const struct act *act;
 
 	if (!replay || !request->header->pid || request->header->pid != atomic_load(&replay->tid))
 		return false;
-	act = atomic_load(&replay->current);
 	switch (request->header->opcode) {
 	case FUSE_LOOKUP:
-		return is_about(request, act, 0) && answer_lookup(request, act);
+		return answer_lookup(request);
 	case FUSE_MKDIR:
-		if (is_about(request, act, sizeof(struct fuse_mkdir_in)))
-			answer_mkdir(request, act);
-		else
-			reply_error(request, -ENOENT);
+		answer_mkdir(request);
 		return true;
 	case FUSE_RMDIR:
-		if (is_about(request, act, 0))
-			answer_rmdir(request, act);
-		else
-			reply_error(request, -EBUSY);
+		answer_rmdir(request);
 		return true;
 	case FUSE_SETATTR:
 		/* Of a control file it changes nothing anyway, and goes the usual way. */
