@@ -14,11 +14,11 @@ Sources: linux/bpf.h; net/core/filter.c; kernel/bpf/cgroup.c; families.py, cbpf.
 """
 
 import errno
+import hashlib
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 from cgfs import cbpf, families
@@ -216,9 +216,22 @@ def text_of(program: Program) -> StoredText | None:
     return stored
 
 
-@lru_cache(maxsize=64)
+_known: dict[tuple[bytes, int | None], frozenset[tuple[ProgType, str]]] = {}
+"""_identities by the SHA-256 of the text, and the cgroup: the longest text takes 50 ms, and is 64 KiB."""
+_MOST_KNOWN = 4096
+
+
 def _identities(stored: StoredText) -> frozenset[tuple[ProgType, str]]:
-    """What a program of *stored* can be known by; nothing, if it is no filter. The longest text takes 50 ms."""
+    """What a program of *stored* can be known by; nothing, if it is no filter."""
+    key = hashlib.sha256(stored.text.encode()).digest(), stored.only_cgroup_id
+    if key not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[key] = _assembled_identities(stored)
+    return _known[key]
+
+
+def _assembled_identities(stored: StoredText) -> frozenset[tuple[ProgType, str]]:
     try:
         prog_type = _parse(stored.text).prog_type
         return frozenset((prog_type, tag) for tag in assemble(stored.text, stored.only_cgroup_id).tags())
