@@ -1,5 +1,6 @@
 """Attempts from inside: a container that sees its subtree, callers that die, swap, hide or come by the thousand."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -130,6 +131,15 @@ def waits_in_ioctl(pid: int) -> bool:
     return Path(f"/proc/{pid}/syscall").read_text().split()[0] == number
 
 
+def thread_states(pid: int) -> set[str]:
+    """The states of all threads of *pid*, as letters of proc(5)."""
+    states = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            states.add((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return states
+
+
 def attach_and_hold(path: str, prog_fd: int) -> None:
     """In a child: open, say so by going on to the next call, and attach."""
     control.attach_fd(_opened[path], prog_fd)
@@ -149,6 +159,7 @@ def test_a_caller_killed_before_its_ioctl_was_looked_at_attaches_nothing(overlay
         child.call(open_for_writing, path)
         os.kill(overlay.pid, signal.SIGSTOP)
         try:
+            until(lambda: thread_states(overlay.pid) == {"T"}, "every thread of the daemon has stopped")
             child.begin(attach_and_hold, path, denying)
             until(lambda: waits_in_ioctl(child.pid), "the caller waits in its ioctl")
             child.kill()
