@@ -1,11 +1,12 @@
 """`cgfs explain`: what the filters of a cgroup do, in words."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from cgfs import hierarchy, terminal
+from cgfs import expressions, hierarchy, terminal
 from cgfs.commands.arguments import cgroup_argument, hook_argument
 from cgfs.control import ControlFile, Mode, NoneCommand, SetText, parse
 from cgfs.text_filter import describe
@@ -24,9 +25,9 @@ def command(cgroup: Path, hook: ControlFile) -> None:
     """Say in words what HOOK of CGROUP, a directory of a mirror, lets through, and what is in force from above."""
     filters = next(each for each in hierarchy.filters_of(cgroup) if each.file == hook)
     print(f"{terminal.printable(str(cgroup))}, {hook.name}:")
+    programs = {each.line: each.program.id for each in filters.in_force or () if each.own and each.line}
     for line in filters.lines:
-        for sentence in explain_line(line):
-            print(f"  {sentence}")
+        _print_explained(line, programs.get(line))
     above = [each for each in filters.in_force or () if not each.own]
     if filters.in_force is None:
         print("what is in force from above is told to root only")
@@ -34,18 +35,41 @@ def command(cgroup: Path, hook: ControlFile) -> None:
         print("nothing is in force from above")
     for each in above:
         print(f"in force from {terminal.printable(each.cgroup or 'a cgroup above')}:")
-        for sentence in explain_line(each.line or f"bpf:{each.program.tag}"):
-            print(f"  {sentence}")
+        _print_explained(each.line or f"bpf:{each.program.tag}", each.program.id)
 
 
-def explain_line(line: str) -> Iterator[str]:
-    """What one line of a control file means."""
+def _print_explained(line: str, program_id: int | None) -> None:
+    for sentence in explain_line(line, program_id):
+        print(f"  {sentence}")
+
+
+def explain_line(line: str, program_id: int | None) -> Iterator[str]:
+    """What one line of a control file means; *program_id* is None where only root is told."""
     command = parse(line.encode("ascii", "replace"))
     if isinstance(command, NoneCommand):
         yield "no filter is attached here"
         return
     yield f"{terminal.shortened(line)}: {HOW_FAR[command.mode]}"
     if isinstance(command, SetText):
+        expression = expressions.known(command.text) if command.text.startswith("cbpf:") else None
+        if expression is not None:
+            yield f"written as: {terminal.printable(expression)}"
         yield from describe(command.text)
-        return
-    yield f"a BPF program; `bpftool prog dump xlated tag {command.tag}` lists its instructions"
+    elif program_id is None:
+        yield "a BPF program; root is told its instructions"
+    else:
+        yield from _instructions(program_id)
+
+
+def _instructions(program_id: int) -> Iterator[str]:
+    """What bpftool, which knows how to write instructions down, says of the program. Source: bpftool-prog(8)."""
+    dump = ["bpftool", "prog", "dump", "xlated", "id", str(program_id)]
+    try:
+        done = subprocess.run(dump, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        yield f"a BPF program, id {program_id}; with bpftool installed, its instructions stand here"
+    except subprocess.CalledProcessError as error:
+        yield f"a BPF program, id {program_id}; bpftool says: {terminal.printable(error.stderr.strip())}"
+    else:
+        yield f"a BPF program, id {program_id}:"
+        yield from (terminal.printable(line.strip()) for line in done.stdout.splitlines() if line.strip())

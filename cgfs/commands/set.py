@@ -1,9 +1,11 @@
 """`cgfs set`: a filter for people who write no BPF."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from cgfs import expressions
 from cgfs.bpf import ProgType
 from cgfs.commands.arguments import cgroup_argument, hook_argument
 from cgfs.control import ControlFile, Mode, text_line
@@ -31,6 +33,9 @@ def command(cgroup: Path, hook: ControlFile, expression: str, mode: Mode | None)
     text = text_of(hook, expression)
     parse_text(text, hook)  # says more than the errno that a write gives
     client.write(cgroup / hook.name, text_line(text, mode or Mode.DEFAULT))
+    if text.startswith("cbpf:") and expression != text:
+        with suppress(OSError):  # words for `cgfs explain`, and no more
+            expressions.remember(expression, text)
 
 
 def text_of(hook: ControlFile, expression: str) -> str:
@@ -39,6 +44,4 @@ def text_of(hook: ControlFile, expression: str) -> str:
         return f"families:{expression.removeprefix('families:')}"
     if expression.startswith("cbpf:"):
         return expression
-    from cgfs import cbpf, pcap
-
-    return f"cbpf:{cbpf.format_program(pcap.compile_expression(expression))}"
+    return expressions.text_of(expression)

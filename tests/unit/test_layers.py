@@ -17,7 +17,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"commands"},
-    {"background", "checkpoint", "client", "criu", "daemon", "hierarchy", "progress", "terminal"},
+    {"background", "checkpoint", "client", "criu", "daemon", "expressions", "hierarchy", "progress", "terminal"},
     {"ioctl", "operations"},
     {"changes"},
     {"filters", "handles"},

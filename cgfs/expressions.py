@@ -1,0 +1,54 @@
+"""The expressions that packet filters were written in, for people: a control file holds their classic program only.
+
+`cgfs set` remembers what it compiled, in a file named by the program's hash. What is remembered proves nothing, and may
+be of another version of libpcap: an expression is shown only where libpcap makes this very program of it, now.
+
+Owns the directory of these files: /var/lib/cgfs/expressions for root, and for others one in their own state directory
+(XDG Base Directory Specification). Losing it loses nothing but words.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+from cgfs import cbpf, pcap
+from cgfs.durable import write_file
+
+ROOTS = Path("/var/lib/cgfs/expressions")
+_LONGEST = 64 << 10
+
+
+def text_of(expression: str) -> str:
+    """The text filter that *expression*, in tcpdump's language, is. Raises OSError as pcap.compile_expression()."""
+    return f"cbpf:{cbpf.format_program(pcap.compile_expression(expression))}"
+
+
+def remember(expression: str, text: str) -> None:
+    """Remember that the text filter *text* was written as *expression*. Raises OSError if it cannot be kept."""
+    directory = _directory()
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    write_file(_path(directory, text), expression.encode(errors="surrogateescape"), mode=0o644)
+
+
+def known(text: str) -> str | None:
+    """The expression that *text* was written as, if it is remembered, and true."""
+    for directory in dict.fromkeys((_directory(), ROOTS)):
+        try:
+            with _path(directory, text).open("rb") as file:
+                expression = file.read(_LONGEST).decode()
+            if text_of(expression) == text:
+                return expression
+        except (OSError, UnicodeDecodeError):
+            continue
+    return None
+
+
+def _directory() -> Path:
+    if os.geteuid() == 0:
+        return ROOTS
+    state = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state") / "cgfs" / "expressions"
+
+
+def _path(directory: Path, text: str) -> Path:
+    return directory / hashlib.sha256(text.encode()).hexdigest()
