@@ -52,27 +52,24 @@ class Settings:
     options: MountOptions
 
 
-def check(settings: Settings) -> None:
-    """Refuse what cannot work, in words that say what would. Raises OSError.
+def settings_of(mountpoint: Path, source: Path | None, options: MountOptions) -> Settings:
+    """What is to be served; *source* None is all of cgroup2. Refuses what cannot work, in words that say what would.
 
-    A mirror whose daemon has died is removed from the mount point, so that a daemon can simply be started
-    again.
+    A mirror whose daemon has died is removed from the mount point, so that a daemon can simply be started again.
+    Raises OSError.
     """
     if os.geteuid() != 0:
         raise OSError(errno.EPERM, "only root can mount a mirror: try it with sudo")
-    there = mountinfo.mount_at(settings.mountpoint)
+    mountpoint = mountinfo.without_links(mountpoint)
+    there = mountinfo.mount_at(mountpoint)
     if there is not None and there.is_mirror:
-        _remove_dead_mirror(settings.mountpoint)
-    if not settings.mountpoint.is_dir():
-        raise OSError(
-            errno.ENOTDIR,
-            f"the mount point has to be a directory that exists, and {settings.mountpoint} is none",
-        )
-    if not settings.source.is_dir() or not mountinfo.is_cgroup2(settings.source):
-        raise OSError(
-            errno.EINVAL,
-            f"the source has to be a directory of a cgroup2 mount, and {settings.source} is none",
-        )
+        _remove_dead_mirror(mountpoint)
+    source = mountinfo.cgroup2_mount() if source is None else mountinfo.without_links(source)
+    if not mountpoint.is_dir():
+        raise OSError(errno.ENOTDIR, f"the mount point has to be a directory that exists, and {mountpoint} is none")
+    if not source.is_dir() or not mountinfo.is_cgroup2(source):
+        raise OSError(errno.EINVAL, f"the source has to be a directory of a cgroup2 mount, and {source} is none")
+    return Settings(source, mountpoint, options)
 
 
 def _remove_dead_mirror(mountpoint: Path) -> None:

@@ -8,12 +8,17 @@ import logging.handlers
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cgfs import background, mountinfo
-from cgfs.mount_options import MountOptions, parse
+from cgfs import background
+from cgfs.mount_options import parse
+
+if TYPE_CHECKING:
+    from cgfs.daemon import Settings
 
 _SYSLOG = Path("/dev/log")
 _LOG_FILE = Path("/var/log/cgfs.log")
@@ -45,40 +50,28 @@ def command(mountpoint: Path, source: Path | None, options: str, foreground: boo
     there is none to /var/log/cgfs.log.
     """
     parsed = parse(options)
-    source = mountinfo.cgroup2_mount() if source is None else mountinfo.without_links(source)
-    if foreground:
-        _serve_here(source, mountinfo.without_links(mountpoint), parsed, ready_fd)
-    else:
-        _serve_behind(source, mountinfo.without_links(mountpoint), parsed)
-
-
-def _serve_here(source: Path, mountpoint: Path, options: MountOptions, ready_fd: int | None) -> None:
     background.detach(*([] if ready_fd is None else [ready_fd]))
     from cgfs import daemon
 
-    def ready() -> None:
-        if ready_fd is not None:
-            os.write(ready_fd, b"ready\n")
-            os.close(ready_fd)
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    settings = daemon.Settings(source, mountpoint, options)
-    daemon.check(settings)
-    daemon.serve(settings, ready)
+    settings = daemon.settings_of(mountpoint, source, parsed)
+    if foreground:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+        daemon.serve(settings, lambda: _say_ready(ready_fd))
+    else:
+        background.start(partial(_serve_behind, settings))
 
 
-def _serve_behind(source: Path, mountpoint: Path, options: MountOptions) -> None:
-    background.detach()
+def _say_ready(ready_fd: int | None) -> None:
+    if ready_fd is not None:
+        os.write(ready_fd, b"ready\n")
+        os.close(ready_fd)
+
+
+def _serve_behind(settings: "Settings", ready: Callable[[], None]) -> None:
     from cgfs import daemon
 
-    settings = daemon.Settings(source, mountpoint, options)
-    daemon.check(settings)
-
-    def serve(ready: Callable[[], None]) -> None:
-        logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
-        daemon.serve(settings, ready)
-
-    background.start(serve)
+    logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
+    daemon.serve(settings, ready)
 
 
 def _log_handler() -> logging.Handler:

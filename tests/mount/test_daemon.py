@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cgfs.daemon import Settings, check
+from cgfs.daemon import settings_of
 from cgfs.mount_options import MountOptions
-from cgfs.mountinfo import cgroup2_mount
 from tests.support.child import Child, run
 from tests.support.command import assert_refused, called, cgfs, daemons_of, foreground, succeed
 from tests.support.daemon import cgfs_command, is_overlay, mount_of
@@ -155,9 +154,8 @@ def test_a_daemon_that_cannot_mount_or_cannot_serve_leaves_nothing(mountpoint: P
 
 
 def test_only_root_mounts(mountpoint: Path) -> None:
-    settings = Settings(cgroup2_mount(), mountpoint, MountOptions())
     with pytest.raises(PermissionError, match=r"only root .* sudo"):
-        run(lambda: check(settings), identity=ALICE)
+        run(lambda: settings_of(mountpoint, None, MountOptions()), identity=ALICE)
 
 
 def test_a_mirror_is_not_mounted_twice_at_one_place(mountpoint: Path) -> None:
@@ -239,3 +237,19 @@ def test_umount_removes_what_a_killed_daemon_left(mountpoint: Path, log: Path) -
     with foreground(mountpoint, log=log) as daemon:
         daemon.kill()
     succeed("umount", mountpoint)
+
+
+def mount_kill_and_mount_again(cgroup2: Path, log: Path) -> bytes:
+    """In a child with a mount namespace of its own: mirrors over all of cgroup2. What the second one shows."""
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    with foreground(cgroup2, log=log) as daemon:
+        daemon.kill()
+    succeed("mount", cgroup2)
+    content = (cgroup2 / "net.ingress_filter").read_bytes()
+    succeed("umount", cgroup2)
+    return content
+
+
+def test_a_killed_mirror_over_all_of_cgroup2_does_not_hide_it_from_the_next(cgroup2: Path, log: Path) -> None:
+    with Child(namespaces=Namespaces(mount=True)) as child:
+        assert child.call(mount_kill_and_mount_again, cgroup2, log) == b"none\n"
