@@ -81,13 +81,18 @@ class Caller:
         return Capability.NET_ADMIN in self.credentials().capabilities
 
     def credentials(self) -> Credentials:
-        """What the thread is now. One that is gone or not to be seen has no groups but its own, and no capabilities."""
+        """What the thread is now. One that is gone or not to be seen has no groups but its own, and no capabilities; so
+        has one whose ids in /proc are others: it acts under credentials for the moment (a personality of io_uring,
+        say), and what /proc shows are not they.
+        """
         own = frozenset({self.gid})
         try:
             status = _status(self.tid)
             namespace = Path(f"/proc/{self.tid}/ns/user").stat().st_ino
         except (FileNotFoundError, ProcessLookupError):
             return Credentials(self.uid, self.gid, own, frozenset(), 0, "?")
+        if [status[name].split()[3] for name in ("Uid", "Gid")] != [str(self.uid), str(self.gid)]:
+            return Credentials(self.uid, self.gid, own, frozenset(), int(status["Tgid"]), self.command)
         effective = int(status["CapEff"], 16) if namespace == _INITIAL_USER_NAMESPACE else 0
         return Credentials(
             self.uid,

@@ -23,7 +23,7 @@ from cgfs.descriptor import Descriptor
 _WORDS = {
     errno.EINVAL: "the program is not of the type that this file takes, or the kernel refuses it for this hook",
     errno.EPERM: "this mount demands CAP_NET_ADMIN of whoever attaches (mount option attach_cap)",
-    errno.EBUSY: "here or above, a filter is attached in another mode; where it is here, detach it first",
+    errno.EBUSY: "a filter of another mode is attached here, detach it first; or above, one that allows no other",
     errno.EEXIST: "somebody else has attached this very program here",
     errno.EOPNOTSUPP: "this program cannot be attached for one cgroup only",
     errno.ENODEV: "the cgroup has been removed",
@@ -31,6 +31,8 @@ _WORDS = {
     errno.E2BIG: "64 programs are attached here, and the kernel takes no more",
 }
 """What an errno of the ioctl means."""
+
+_WORDS_OF_WRITE = {number: _WORDS[number] for number in (errno.EBUSY, errno.ENODEV, errno.E2BIG)}
 
 
 def attach(
@@ -74,7 +76,8 @@ def write(path: str | Path, line: str) -> None:
         try:
             os.write(control.fd, line.encode())
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            words = _WORDS_OF_WRITE.get(error.errno or 0, error.strerror)
+            raise OSError(error.errno, words, str(path)) from error
 
 
 def read(path: str | Path) -> str:

@@ -10,6 +10,7 @@ import errno
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from cgfs.attached import Target
 from cgfs.caller import Credentials
@@ -36,13 +37,20 @@ def opened(mirror: Mirror, node: int) -> Iterator[Target]:
         yield Target(descriptor.fd, cgroup_id, CONTROL_FILES[index])
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Snapshot:
+    """A content that somebody is reading."""
+
+    content: bytes
+
+
 @dataclass(slots=True)
 class OpenFile:
     """*opener* is None for a file that is open for reading only. *snapshot* is what its reader is reading."""
 
     node: int
     opener: Credentials | None
-    snapshot: bytes | None = None
+    snapshot: Snapshot | None = None
 
 
 class OpenFiles:
@@ -51,11 +59,19 @@ class OpenFiles:
     def __init__(self) -> None:
         self._files: dict[int, OpenFile] = {}
         self._handles = itertools.count(1)
+        self._snapshots: WeakValueDictionary[bytes, Snapshot] = WeakValueDictionary()
 
     def add(self, file: OpenFile) -> int:
         handle = next(self._handles)
         self._files[handle] = file
         return handle
+
+    def snapshot(self, content: bytes) -> Snapshot:
+        """The one for all who are reading this content: however many they are, it costs its memory once."""
+        found = self._snapshots.get(content)
+        if found is None:
+            found = self._snapshots[content] = Snapshot(content)
+        return found
 
     def get(self, handle: int) -> OpenFile:
         """Raises OSError: EBADF if no such file is open."""

@@ -107,8 +107,8 @@ class Operations(pyfuse3.Operations):
         file = self._open_files.get(fh)
         if off == 0 or file.snapshot is None:
             with opened(self._mirror, file.node) as target:
-                file.snapshot = observe(target).content
-        return file.snapshot[off : off + size]
+                file.snapshot = self._open_files.snapshot(observe(target).content)
+        return file.snapshot.content[off : off + size]
 
     @at_the_edge
     async def write(self, fh: int, off: int, buf: bytes) -> int:

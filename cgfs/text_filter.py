@@ -274,3 +274,8 @@ def describe(text: str) -> list[str]:
     _parse(text)
     word, _, body = text.partition(":")
     return _KINDS[word].describe(body)
+
+
+def not_covered(text: str) -> str:
+    """The last of these words: what the hook of *text* does not see."""
+    return describe(text)[-1]

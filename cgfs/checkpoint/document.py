@@ -61,11 +61,11 @@ def to_json(document: Document) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-def from_json(text: str) -> Document:
+def from_json(text: str | bytes) -> Document:
     """The document in *text*. Raises OSError EINVAL, which says what is wrong with it."""
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         _refuse(f"it is no JSON ({error})")
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         _refuse(f'its "format" is not "{FORMAT}": `cgfs save` writes such documents')

@@ -57,6 +57,11 @@ def lines_of(state: FileState) -> list[str]:
     return state.content.splitlines()
 
 
+def missing_programs(document: Document, programs: ObjectStore) -> list[str]:
+    """The tags in *document* that no object of the store has."""
+    return sorted(tags(document) - {entry.tag for entry in programs.entries()})
+
+
 def _objects(document: Document, programs: ObjectStore) -> dict[str, bytes]:
     wanted = tags(document)
     digests = {entry.key.partition(":")[0] for entry in programs.entries() if entry.tag in wanted}

@@ -28,8 +28,11 @@ def command(file: str, cgroup: Path | None, dry_run: bool) -> None:
     All or nothing: what cannot be restored is named before anything is changed. The document's programs are
     added to the program store first, where it has any.
     """
-    text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    document = from_json(text)
+    text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    try:
+        document = from_json(text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, file) from error
     top = hierarchy.only_mirror() if cgroup is None else cgroup
     restore(document, top, dry_run=dry_run)
 

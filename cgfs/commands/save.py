@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cgfs.checkpoint import document
-from cgfs.checkpoint.save import save, subtree
+from cgfs.checkpoint.save import missing_programs, save, subtree
 from cgfs.commands.arguments import cgroup_argument
 from cgfs.progress import progress
 from cgfs.store import default_store
@@ -14,7 +14,9 @@ from cgfs.store import default_store
 
 @click.command("save")
 @cgroup_argument
-@click.option("--with-programs", is_flag=True, help="Put the program store's objects into it as well. Needs root.")
+@click.option(
+    "--with-programs", is_flag=True, help="Put the objects that it names into it (`cgfs program add`). Needs root."
+)
 def command(cgroup: Path, with_programs: bool) -> None:
     """Write the filters of CGROUP, a directory of a mirror, and of all below it to stdout, as JSON.
 
@@ -22,4 +24,8 @@ def command(cgroup: Path, with_programs: bool) -> None:
     """
     cgroups = progress(list(subtree(cgroup)), "saving")
     objects = default_store().objects if with_programs else None
-    sys.stdout.write(document.to_json(save(cgroup, cgroups, objects)))
+    saved = save(cgroup, cgroups, objects)
+    for tag in missing_programs(saved, objects) if objects is not None else ():
+        words = "is in no object of the program store, so it is not in the document: `cgfs program add FILE.o`"
+        click.echo(f"cgfs: bpf:{tag} {words}", err=True)
+    sys.stdout.write(document.to_json(saved))

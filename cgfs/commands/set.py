@@ -16,9 +16,9 @@ from cgfs.text_filter import parse_text
 @cgroup_argument
 @hook_argument
 @click.argument("expression")
-@click.option("--overridable", "mode", flag_value=Mode.OVERRIDABLE, help="A cgroup below may replace it there.")
-@click.option("--nonrecursive", "mode", flag_value=Mode.NONRECURSIVE, help="It holds for this cgroup only.")
-def command(cgroup: Path, hook: ControlFile, expression: str, mode: Mode | None) -> None:
+@click.option("--overridable", is_flag=True, help="A cgroup below may replace it there.")
+@click.option("--nonrecursive", is_flag=True, help="It holds for this cgroup only.")
+def command(cgroup: Path, hook: ControlFile, expression: str, overridable: bool, nonrecursive: bool) -> None:
     """Let through only what EXPRESSION says, in CGROUP, a directory of a mirror, and in those below it.
 
     For ingress and egress EXPRESSION is a packet filter as for tcpdump, `tcp dst port 443 or udp port 53`. For
@@ -27,12 +27,15 @@ def command(cgroup: Path, hook: ControlFile, expression: str, mode: Mode | None)
     """
     from cgfs import client
 
+    if overridable and nonrecursive:
+        raise click.UsageError("a filter is overridable or nonrecursive, and not both")
+    mode = Mode.OVERRIDABLE if overridable else Mode.NONRECURSIVE if nonrecursive else Mode.DEFAULT
     if expression == "none":
         client.detach(cgroup / hook.name)
         return
     text = text_of(hook, expression)
     parse_text(text, hook)  # says more than the errno that a write gives
-    client.write(cgroup / hook.name, text_line(text, mode or Mode.DEFAULT))
+    client.write(cgroup / hook.name, text_line(text, mode))
     if text.startswith("cbpf:") and expression != text:
         with suppress(OSError):  # words for `cgfs explain`, and no more
             expressions.remember(expression, text)

@@ -15,6 +15,8 @@ from rich.text import Text
 from cgfs import hierarchy, terminal
 from cgfs.bpf import ProgramInfo
 from cgfs.commands.arguments import cgroup_argument
+from cgfs.control import SetText, parse
+from cgfs.text_filter import not_covered
 
 
 @click.command("show")
@@ -39,6 +41,9 @@ def command(cgroup: Path, as_json: bool) -> None:
 def _show(filters: hierarchy.Filters, console: Console) -> None:
     for heading, line in itertools.zip_longest([filters.file.name], filters.lines, fillvalue=""):
         console.print(Text(f"{heading:26}{terminal.shortened(line)}"))
+    commands = [parse(line.encode("ascii")) for line in filters.lines]
+    for limit in dict.fromkeys(not_covered(each.text) for each in commands if isinstance(each, SetText)):
+        console.print(Text(f"  {limit}"))
     if not filters.in_force:
         return
     counted = any(each.counters is not None for each in filters.in_force)

@@ -70,14 +70,16 @@ _Static_assert(sizeof(struct cgfs_attach) == 24, "the size of struct cgfs_attach
  *		hook. Or flags has an unknown flag or both flags, or reserved is not zero.
  * EPERM	The mount demands CAP_NET_ADMIN, in the initial user namespace, of whoever opened the file (mount option
  *		attach_cap). Or cgfs cannot see the calling thread from its PID namespace.
- * EBUSY	In this cgroup or above it a program is attached to this hook in another mode. To change the mode, write
- *		"none" first.
+ * EBUSY	Something is attached to this hook of this cgroup that this program cannot take the place of: between
+ *		overridable and the other modes write "none" first, and what is overridable takes no place of somebody
+ *		else's. Or above it somebody has attached exclusively (flags 0). Or others keep changing what is attached.
  * EEXIST	Somebody else has attached this very program to this hook of this cgroup.
  * EOPNOTSUPP	CGFS_NONRECURSIVE, and the program cannot be tail-called.
  * ENODEV	The cgroup has been removed.
  * ENOTTY	This is not a control file of cgfs, or it does not know this command.
  * E2BIG	The kernel takes no more programs for this hook of this cgroup (64).
  * EINTR	A signal came while the request was waiting for its turn.
+ * EFAULT	The argument cannot be read.
  * ENOMEM	cgfs could not get memory, or (EMFILE, ENFILE) a descriptor.
  * EIO		cgfs has failed. Its log says how.
  *

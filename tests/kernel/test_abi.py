@@ -1,4 +1,4 @@
-"""cgfs.h, the public ABI: it stands alone in every compiler and language, and is what SPEC says, bit for bit."""
+"""cgfs.h, the public ABI: it stands alone in every compiler and language, and never changes, bit for bit."""
 
 import re
 import struct

@@ -312,6 +312,16 @@ def test_credentials_are_those_of_the_moment() -> None:
     assert credentials != gone
 
 
+def test_ids_that_are_not_those_of_the_thread_have_nothing_of_the_threads() -> None:
+    """A request may come under other credentials than /proc shows, by an io_uring personality for one."""
+    nobody = Identity(65534, 65534)
+    with Child() as root:
+        credentials = caller(root.pid, nobody).credentials()
+        assert (credentials.uid, credentials.groups) == (65534, frozenset({65534}))
+        assert not credentials.capabilities
+        assert caller(root.pid).credentials().capabilities
+
+
 def test_a_name_that_looks_like_a_status_line_gives_nothing() -> None:
     with Child(identity=ALICE) as alice:
         for name in (b"\nCapEff:\tff", b"\x1cCapEff:\tff", b"\rTgid:\t1", b"\xc2\x85Tgid:\t1"):

@@ -79,6 +79,7 @@ def test_show_counts_what_a_text_filter_has_let_through_and_what_not(twin: Twin)
     shown = json.loads(succeed("show", "--json", twin.mirror))
     row = next(each for each in shown["filters"] if each["file"] == SOCKET_CREATE)
     assert row["in_force"][0]["counters"] == {"passed": 1, "dropped": 1}
+    assert "not covered: AF_UNIX" in succeed("show", twin.mirror)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ def test_the_json_is_for_people_too() -> None:
     ("text", "says"),
     [
         ("", "no JSON"),
+        (b"\x7fELF\xff\xfe", "no JSON"),
+        ("[" * 100_000, "no JSON"),
         ("[]", "format"),
         ("{}", "format"),
         (changed(version=2), "version"),
@@ -60,7 +62,7 @@ def test_the_json_is_for_people_too() -> None:
         (changed(programs={"0" * 64: "*"}), "base64"),
     ],
 )
-def test_what_is_no_checkpoint_is_refused_in_words(text: str, says: str) -> None:
+def test_what_is_no_checkpoint_is_refused_in_words(text: str | bytes, says: str) -> None:
     with pytest.raises(OSError, match=says) as caught:
         from_json(text)
     assert caught.value.errno == errno.EINVAL
