@@ -31,7 +31,7 @@ from cgfs.notes import Stamp
 from cgfs.store import ProgramStore
 from cgfs.store.entry import User
 from cgfs.text_filter import parse_text
-from cgfs.threads import in_thread
+from cgfs.threads import computing, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -105,12 +105,15 @@ class Changes:
     def _set_stored(self, command: SetProgram, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
         user = User(opener.uid, opener.groups, Capability.DAC_OVERRIDE in opener.capabilities)
-        with self._store.find(target.file, command.tag, user) as program:
+        with computing:
+            program = self._store.find(target.file, command.tag, user)
+        with program:
             return filters.set_program(target, program, command.mode, _stamp(opener))
 
     def _set_text(self, command: SetText, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
-        text = parse_text(command.text, target.file)
+        with computing:
+            text = parse_text(command.text, target.file)
         return filters.set_text(target, text, command.mode, _stamp(opener))
 
     def _keep(self, program: Program, who: Credentials) -> None:

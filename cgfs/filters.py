@@ -22,6 +22,7 @@ from cgfs.bpf import AttachFlags, Program
 from cgfs.control import Mode
 from cgfs.notes import Kind, Note, NotedProgram, Stamp
 from cgfs.text_filter import TextFilter
+from cgfs.threads import computing
 
 _TRIES = 100
 _KERNEL_MODES = AttachFlags.ALLOW_OVERRIDE | AttachFlags.ALLOW_MULTI
@@ -64,7 +65,8 @@ def set_text(target: Target, text: TextFilter, mode: Mode, stamp: Stamp) -> Chan
     """
     only_cgroup_id = target.cgroup_id if mode is Mode.NONRECURSIVE else None
     try:
-        program = text_filter.load(text, target.file, only_cgroup_id=only_cgroup_id)
+        with computing:
+            program = text_filter.load(text, target.file, only_cgroup_id=only_cgroup_id)
     except bpf.VerifierError as error:
         raise OSError(errno.EINVAL, error.strerror) from error
     with program:

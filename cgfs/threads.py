@@ -6,6 +6,7 @@ turns: who fills them waits for himself.
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -15,6 +16,11 @@ import trio
 TURNS_OF_ONE_USER = 100
 
 T = TypeVar("T")
+
+computing = threading.Lock()
+"""For whoever computes long in Python, in one of these threads: they take the interpreter from the daemon's own thread,
+which can stand one of them at a time, and not a hundred.
+"""
 
 _turns: WeakValueDictionary[int, trio.CapacityLimiter] = WeakValueDictionary()
 """By uid; one lives as long as somebody goes by it."""
