@@ -16,6 +16,7 @@ import contextlib
 import os
 import signal
 import traceback
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -29,7 +30,7 @@ from tests.support.waiting import Overdue
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CALL_DEADLINE_S = 60.0
+CALL_DEADLINE_S = 90.0
 
 
 def join_cgroup(cgroup: Path) -> None:
@@ -46,7 +47,7 @@ class Child:
 
     def __init__(self, cgroup: Path | None = None, identity: Identity = ROOT, namespaces: Namespaces = HOST) -> None:
         self._connection, theirs = Pipe()
-        self._outer = os.fork()
+        self._outer = _fork()
         if self._outer == 0:
             _run_child(theirs, self._connection, cgroup, identity, namespaces)
         theirs.close()
@@ -133,6 +134,13 @@ def run(
 
 
 _inherited: Callable[[], Any] | None = None
+
+
+def _fork() -> int:
+    """fork(2), also where pytest has other threads: none of them holds a lock that a child of the tests needs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _call_inherited() -> Any:

@@ -154,9 +154,10 @@ class Overlay:
         self.descriptors = open_descriptors(self.pid)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End the daemon with a signal and assert the clean end (see the module's docstring)."""
-        self.assert_no_descriptors_leaked()
-        os.kill(self.pid, number)
+        """End the daemon with a signal, if it has not ended by itself, and assert the clean end (see above)."""
+        if self.process.poll() is None:
+            self.assert_no_descriptors_leaked()
+            os.kill(self.pid, number)
         try:
             code = self.process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:

@@ -28,9 +28,9 @@ def abort_mount(mountpoint: Path) -> None:
 
 
 class Watchdog:
-    """The test process's end: one for a session."""
+    """The test process's end: one for a session. It bites when there was no step for *budget_s*."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget_s: float = BUDGET_S) -> None:
         self._connection, theirs = Pipe()
         self._pid = os.fork()
         if self._pid == 0:
@@ -38,7 +38,7 @@ class Watchdog:
                 self._connection.close()
                 os.setsid()
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                _watch(theirs)
+                _watch(theirs, budget_s)
             finally:
                 os._exit(0)
         theirs.close()
@@ -59,11 +59,11 @@ class Watchdog:
         os.waitpid(self._pid, 0)
 
 
-def _watch(connection: Connection) -> None:
+def _watch(connection: Connection, budget_s: float) -> None:
     guarded: set[str] = set()
     while True:
         try:
-            message, mountpoint = connection.recv() if connection.poll(BUDGET_S) else ("abort", "")
+            message, mountpoint = connection.recv() if connection.poll(budget_s) else ("abort", "")
         except (EOFError, OSError):
             message, mountpoint = "gone", ""
         if message == "guard":
@@ -73,7 +73,7 @@ def _watch(connection: Connection) -> None:
         elif message in ("abort", "gone"):
             for each in guarded:
                 print(
-                    f"watchdog: nothing moved for {BUDGET_S:.0f} s: aborting {each}",
+                    f"watchdog: nothing moved for {budget_s:.0f} s: aborting {each}",
                     file=sys.__stderr__,
                     flush=True,
                 )
