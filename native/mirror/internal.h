@@ -44,6 +44,7 @@ struct request;
 /* One mount. Written by mirror.c before the first thread starts, and constant then. */
 struct cgfs_mirror {
 	void (*handle)(struct request *request);	/* dispatch(); tests have others */
+	unsigned int n_readers;		/* threads that read the connection when nothing waits; tests have one, for the order */
 	int fuse_fd;		/* the connection; what is read from a clone can be answered there only: there are none */
 	int source_fd;		/* O_RDONLY directory: SOURCE, as root */
 	int mount_fd;		/* the same, for open_by_handle_at */

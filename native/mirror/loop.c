@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reads requests and answers them, in threads that follow each other: one at a time, the leader, reads a request and
- * handles it itself, so that a quick request costs no change of thread. A handler that may wait for others makes
- * another thread the leader first (loop_may_block). The watcher does so for one that waits unexpectedly.
+ * Reads requests and answers them. A few threads, the readers, read the connection, and each handles what it has read
+ * itself, so that a quick request costs no change of thread. A handler that may wait for others says so before
+ * (loop_may_block): its thread is no reader then, until it has answered, and if it was the last one, somebody else becomes
+ * one. The watcher does the same for one that waits unexpectedly.
  *
- * From loop_start until the connection ends there is exactly one leader, and it reads, handles a request, or was woken
- * to do so: leadership passes only from hand_over(), under the lock, to a thread that looks at it under the lock.
+ * From loop_start until the connection ends there is always a reader: only stop_reading() makes them fewer, and it gets
+ * another before it takes the last away.
  */
 #include "loop.h"
 
@@ -15,39 +16,53 @@
 
 #define MAX_IDLE 4
 
-/* --- who leads --------------------------------------------------------------------------------------------------- */
+/* --- who reads --------------------------------------------------------------------------------------------------- */
 
-void hand_over(struct loop *loop)
+static void start_reading(struct worker *worker)
 {
-	struct worker *successor = loop->idle;
-
-	if (loop->ended)
-		return;
-	if (successor) {
-		loop->idle = successor->next_idle;
-		loop->n_idle--;
-	} else {
-		successor = worker_create(loop);
-		if (!successor)
-			return;
-	}
-	loop->leader = successor;
-	loop->serving = false;
-	pthread_cond_signal(&successor->promoted);
+	worker->reads = true;
+	worker->loop->n_readers++;
 }
 
-/* Wait to become the leader. Returns false if the worker is not needed any more. */
+/* A new worker becomes a reader by itself, when there are not enough. */
+static bool have_another_reader(struct loop *loop)
+{
+	struct worker *worker = loop->idle;
+
+	if (!worker)
+		return worker_create(loop);
+	loop->idle = worker->next_idle;
+	loop->n_idle--;
+	start_reading(worker);
+	pthread_cond_signal(&worker->promoted);
+	return true;
+}
+
+void stop_reading(struct worker *worker, bool expected)
+{
+	struct loop *loop = worker->loop;
+
+	if (loop->ended || (loop->n_readers == 1 && !have_another_reader(loop)))
+		return;
+	worker->reads = false;
+	loop->n_readers--;
+	share_take(worker, expected);
+}
+
+/* Wait to become a reader. Returns false if the worker is not needed any more. */
 static bool stand_by(struct worker *self)
 {
 	struct loop *loop = self->loop;
 
-	if (loop->leader != self) {
+	if (!self->reads && !loop->ended && loop->n_readers < loop->mirror->n_readers)
+		start_reading(self);
+	if (!self->reads) {
 		if (loop->ended || loop->n_idle >= MAX_IDLE)
 			return false;
 		self->next_idle = loop->idle;
 		loop->idle = self;
 		loop->n_idle++;
-		while (loop->leader != self && !loop->ended)
+		while (!self->reads && !loop->ended)
 			pthread_cond_wait(&self->promoted, &loop->lock);
 	}
 	return !loop->ended;
@@ -67,37 +82,45 @@ static void end(struct loop *loop)
 
 /* --- one request ------------------------------------------------------------------------------------------------- */
 
-static void begin(struct worker *self, uint64_t unique)
+/* Take up the request in the worker's buffer. Returns false if it was kept for later. */
+static bool begin(struct worker *self, size_t size)
 {
+	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
 	struct loop *loop = self->loop;
+	bool kept = false;
 
 	pthread_mutex_lock(&loop->lock);
-	self->unique = unique;
-	loop->requests++;
-	loop->serving = true;
-	if (loop->watcher_asleep)
-		pthread_cond_signal(&loop->watch);
+	if (self->reads)
+		kept = share_keep(self, size);
+	if (!kept) {
+		self->unique = header->unique;
+		self->uid = header->uid;
+		self->interrupted = loop->n_early && was_interrupted_early(loop, header->unique);
+		if (self->reads && share_expects_surprise(self))
+			stop_reading(self, true);
+		if (loop->watcher_asleep)
+			pthread_cond_signal(&loop->watch);
+	}
 	pthread_mutex_unlock(&loop->lock);
+	return !kept;
 }
 
-/* Returns whether self is still the leader. */
-static bool finish(struct worker *self)
+/* Returns the size of the next request to handle, which is in the worker's buffer, or 0. */
+static size_t finish(struct worker *self, bool *reads)
 {
 	struct loop *loop = self->loop;
-	bool leads;
+	size_t next;
 
 	pthread_mutex_lock(&loop->lock);
 	self->unique = 0;
 	self->interrupted = false;
-	leads = loop->leader == self;
-	if (leads)
-		loop->serving = false;
+	next = share_give(self);
+	*reads = self->reads;
 	pthread_mutex_unlock(&loop->lock);
-	return leads;
+	return next;
 }
 
-/* Handle the message of that size in the worker's buffer. Returns whether self is still the leader. */
-static bool serve(struct worker *self, size_t size)
+static void handle(struct worker *self, size_t size)
 {
 	const struct mirror_in_header *header = (const struct mirror_in_header *)self->request;
 	struct request request = {
@@ -106,22 +129,31 @@ static bool serve(struct worker *self, size_t size)
 		.header = (const struct fuse_in_header *)self->request,
 		.body = header + 1,
 	};
-	size_t extensions;
+	size_t extensions = header->total_extlen * 8u;
 
-	if (size < sizeof(*header))
-		return true;
-	begin(self, header->unique);
-	extensions = header->total_extlen * 8u;
 	if (header->len != size || extensions > size - sizeof(*header)) {
 		reply_error(&request, -EIO);
-	} else {
-		request.body_size = size - sizeof(*header) - extensions;
-		request.mirror->handle(&request);
+		return;
 	}
-	return finish(self);
+	request.body_size = size - sizeof(*header) - extensions;
+	request.mirror->handle(&request);
 }
 
-static void lead(struct worker *self)
+/* Handle the message of that size in the worker's buffer. Returns whether self is still a reader. */
+static bool serve(struct worker *self, size_t size)
+{
+	bool reads = true;
+
+	if (size < sizeof(struct mirror_in_header))
+		return true;
+	while (size && begin(self, size)) {
+		handle(self, size);
+		size = finish(self, &reads);
+	}
+	return reads;
+}
+
+static void read_requests(struct worker *self)
 {
 	struct loop *loop = self->loop;
 	ssize_t size;
@@ -161,7 +193,7 @@ void *worker_main(void *argument)
 	pthread_mutex_lock(&loop->lock);
 	while (stand_by(self)) {
 		pthread_mutex_unlock(&loop->lock);
-		lead(self);
+		read_requests(self);
 		pthread_mutex_lock(&loop->lock);
 	}
 	worker_retire(self);
@@ -174,8 +206,8 @@ void loop_may_block(struct request *request)
 	struct loop *loop = request->worker->loop;
 
 	pthread_mutex_lock(&loop->lock);
-	if (loop->leader == request->worker)
-		hand_over(loop);
+	if (request->worker->reads)
+		stop_reading(request->worker, true);
 	pthread_mutex_unlock(&loop->lock);
 }
 
@@ -205,22 +237,24 @@ static struct loop *loop_allocate(struct cgfs_mirror *mirror)
 
 static void loop_free(struct loop *loop)
 {
+	share_free_all(loop);
 	pthread_cond_destroy(&loop->watch);
 	pthread_cond_destroy(&loop->over);
 	pthread_mutex_destroy(&loop->lock);
 	free(loop);
 }
 
-static int start_first_worker(struct loop *loop)
+static int start_readers(struct loop *loop)
 {
-	struct worker *first;
+	bool any = false;
 
 	pthread_mutex_lock(&loop->lock);
-	first = loop->leader = worker_create(loop);
-	loop->ended = !first;
+	for (unsigned int i = 0; i < loop->mirror->n_readers; i++)
+		any |= worker_create(loop) != NULL;
+	loop->ended = !any;
 	pthread_cond_signal(&loop->watch);
 	pthread_mutex_unlock(&loop->lock);
-	return first ? 0 : -EAGAIN;
+	return any ? 0 : -EAGAIN;
 }
 
 int loop_start(struct cgfs_mirror *mirror)
@@ -238,7 +272,7 @@ int loop_start(struct cgfs_mirror *mirror)
 		return error;
 	}
 	mirror->loop = loop;
-	error = start_first_worker(loop);
+	error = start_readers(loop);
 	if (error)
 		loop_stop(mirror);
 	return error;

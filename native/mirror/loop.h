@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What loop.c, worker.c and loop_watch.c share: the threads that serve one connection. */
+/* What loop.c, worker.c, loop_share.c and loop_watch.c share: the threads that serve one connection. */
 #ifndef CGFS_MIRROR_LOOP_H
 #define CGFS_MIRROR_LOOP_H
 
@@ -20,11 +20,17 @@ struct worker {
 	char *reply;			/* MAX_IO; the worker's own */
 	struct worker *next;		/* in workers, or in retired */
 	struct worker *next_idle;
-	pthread_cond_t promoted;	/* it has become the leader, or the loop has ended */
+	pthread_cond_t promoted;	/* it is to read, or the loop has ended */
 	uint64_t unique;		/* of the request at hand; 0: none */
+	uint32_t uid;			/* whose it is */
+	bool reads;			/* one of the readers: reads the connection, or is about to, or handles a quick request */
+	struct share *share;		/* it waits for this user; NULL: it is a reader, or idle */
+	uint64_t seen;			/* the request at hand when the watcher last looked */
 	bool interruptible;		/* a signal may end its system call */
 	bool interrupted;		/* and is to */
 };
+
+#define N_EARLY 64
 
 struct loop {
 	struct cgfs_mirror *mirror;
@@ -35,10 +41,11 @@ struct loop {
 	struct worker *workers;
 	struct worker *idle;		/* those of them that stand by */
 	struct worker *retired;		/* to be joined */
-	struct worker *leader;		/* the only one that reads the connection */
-	unsigned int n_workers, n_idle;
-	uint64_t requests;		/* taken up by leaders so far */
-	bool serving;			/* the leader is in a handler */
+	unsigned int n_workers, n_idle, n_readers;
+	struct share *shares;		/* of the users for whom a worker waits: loop_share.c */
+	unsigned int n_waiting;		/* workers, for all users but root */
+	uint64_t early[N_EARLY];	/* interrupts that were read before their request was taken up; 0: none */
+	unsigned int n_early;		/* how many there have been; the newest is before it, modulo N_EARLY */
 	bool watcher_asleep;
 	bool ended;
 };
@@ -46,8 +53,31 @@ struct loop {
 /* --- loop.c ----------------------------------------------------------------------------------------------------- */
 
 void *worker_main(void *worker);
-/* Make somebody else the leader; lock held. If nobody can be had, the leader stays it, and requests wait for it. */
-void hand_over(struct loop *loop);
+/*
+ * The worker is no reader any more, since it waits, or is about to; lock held. If it was the last one, somebody else becomes
+ * a reader; if nobody can be had, it stays one, and requests wait for it.
+ */
+void stop_reading(struct worker *worker, bool expected);
+
+/* --- loop_share.c: lock held ------------------------------------------------------------------------------------ */
+
+/* Whether the request in the worker's buffer may wait unexpectedly, since another one of its user does. */
+bool share_expects_surprise(const struct worker *worker);
+/*
+ * Keep the request of that size in the worker's buffer for later, if as many workers wait for its user as may. Returns
+ * whether it was kept; if not, it is to be handled now.
+ */
+bool share_keep(struct worker *worker, size_t size);
+/* From now on the worker waits for the user of its request; not expected: its handler has not said that it may. */
+void share_take(struct worker *worker, bool expected);
+/*
+ * The worker has answered. Returns the size of another request of its user, which was kept and is in its buffer now; 0 if
+ * there is none: then the worker waits no more.
+ */
+size_t share_give(struct worker *worker);
+/* Forget a kept write whose caller was interrupted. Returns false if there is none. */
+bool share_interrupt(struct loop *loop, uint64_t unique);
+void share_free_all(struct loop *loop);
 
 /* --- worker.c: lock held --------------------------------------------------------------------------------------------- */
 
@@ -62,5 +92,7 @@ void worker_free(struct worker *worker);	/* its thread has been joined */
 /* --- loop_watch.c ------------------------------------------------------------------------------------------------------ */
 
 void *watcher_main(void *loop);
+/* Whether the caller of that request was interrupted before the request was taken up; lock held. */
+bool was_interrupted_early(struct loop *loop, uint64_t unique);
 
 #endif

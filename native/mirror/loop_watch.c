@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The watcher of a connection's workers: makes somebody else the leader when the leader waits unexpectedly, ends the
- * system calls of those whose callers were interrupted, and joins workers that are not needed any more.
+ * The watcher of a connection's workers: gets another reader where one waits unexpectedly, ends the system calls of those
+ * whose callers were interrupted, and joins workers that are not needed any more.
  */
 #include "loop.h"
 
@@ -42,8 +42,8 @@ void loop_interruptible_end(struct request *request)
 }
 
 /*
- * The kernel sends this after the request itself was read, and reads are one after the other: so the request is known
- * here, or has been answered, or waits with somebody else. One that cannot be interrupted is answered in its own time.
+ * The kernel sends this after the request itself was read: so the request is known here, or has been answered, or waits with
+ * somebody else, or another reader is just about to take it up.
  */
 void handle_interrupt(struct request *request)
 {
@@ -58,9 +58,23 @@ void handle_interrupt(struct request *request)
 	}
 	if (found)
 		pthread_cond_signal(&loop->watch);
+	else if (share_interrupt(loop, in->unique))
+		found = true;
+	else
+		loop->early[loop->n_early++ % N_EARLY] = in->unique;
 	pthread_mutex_unlock(&loop->lock);
 	if (!found)
 		control_queue_interrupt(request->mirror, in->unique);
+}
+
+/* Most of those that are kept are of requests that wait elsewhere: they mean nothing, as no request has that number again. */
+bool was_interrupted_early(struct loop *loop, uint64_t unique)
+{
+	for (size_t i = 0; i < N_EARLY; i++) {
+		if (loop->early[i] == unique)
+			return true;
+	}
+	return false;
 }
 
 /* --- the watcher ------------------------------------------------------------------------------------------------- */
@@ -82,6 +96,27 @@ static bool signal_interrupted(struct loop *loop)
 	return any;
 }
 
+/*
+ * A reader that has had the same request at the last look waits, and stops being one. Says whether any has a request: then
+ * it is to be looked at again.
+ */
+static bool look_at_readers(struct loop *loop, bool interval_is_over)
+{
+	bool any = false;
+
+	for (struct worker *worker = loop->workers; worker; worker = worker->next) {
+		if (!worker->reads || !worker->unique)
+			continue;
+		any = true;
+		if (!interval_is_over)
+			continue;
+		if (worker->seen == worker->unique)
+			stop_reading(worker, false);
+		worker->seen = worker->unique;
+	}
+	return any;
+}
+
 static void join_retired(struct loop *loop)
 {
 	struct worker *worker = loop->retired, *next;
@@ -96,18 +131,17 @@ static void join_retired(struct loop *loop)
 	pthread_mutex_lock(&loop->lock);
 }
 
-/* Returns true if the time is up, false if woken before. */
-static bool wait_interval(struct loop *loop)
+static struct timespec one_interval_from_now(void)
 {
-	struct timespec until;
+	struct timespec when;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += INTERVAL_NS;
-	if (until.tv_nsec >= 1000 * 1000 * 1000) {
-		until.tv_nsec -= 1000 * 1000 * 1000;
-		until.tv_sec++;
+	clock_gettime(CLOCK_MONOTONIC, &when);
+	when.tv_nsec += INTERVAL_NS;
+	if (when.tv_nsec >= 1000 * 1000 * 1000) {
+		when.tv_nsec -= 1000 * 1000 * 1000;
+		when.tv_sec++;
 	}
-	return pthread_cond_timedwait(&loop->watch, &loop->lock, &until) == ETIMEDOUT;
+	return when;
 }
 
 /* Sleeps while nothing is being served, so that an idle mount costs nothing. */
@@ -121,17 +155,24 @@ static void sleep_until_needed(struct loop *loop)
 void *watcher_main(void *argument)
 {
 	struct loop *loop = argument;
+	struct timespec until = one_interval_from_now();
+	bool is_over = false;
 
 	pthread_mutex_lock(&loop->lock);
 	while (!loop->ended || loop->n_workers || loop->retired) {
-		uint64_t seen = loop->requests;
+		bool interrupts = signal_interrupted(loop);
+		bool requests = look_at_readers(loop, is_over);
 
+		if (is_over)
+			until = one_interval_from_now();
+		is_over = false;
 		if (loop->retired)
 			join_retired(loop);
-		else if (!signal_interrupted(loop) && (loop->ended || !loop->serving))
+		else if (interrupts || (requests && !loop->ended))
+			/* However often it is woken meanwhile: an interval ends. */
+			is_over = pthread_cond_timedwait(&loop->watch, &loop->lock, &until) == ETIMEDOUT;
+		else
 			sleep_until_needed(loop);
-		else if (wait_interval(loop) && loop->serving && loop->requests == seen)
-			hand_over(loop);
 	}
 	pthread_mutex_unlock(&loop->lock);
 	return NULL;

@@ -16,6 +16,7 @@
 
 #define OLDEST_MINOR 31		/* Linux 5.4: FUSE_NO_OPENDIR_SUPPORT, FUSE_MAX_PAGES and what they rest on */
 #define MAX_CONTROL_FILES 127
+#define MAX_READERS 8
 
 /* FUSE_HANDLE_KILLPRIV_V2: whether a change takes set-id bits away is cgroup2's to say, and it has other rules. */
 static const uint64_t WANTED = FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS |
@@ -149,6 +150,14 @@ static int create_parts(struct cgfs_mirror *mirror)
 	return error;
 }
 
+/* More than one serve callers on several CPUs at the same time, and go on while one of them waits. */
+static unsigned int readers_of_this_machine(void)
+{
+	long half = sysconf(_SC_NPROCESSORS_ONLN) / 2;
+
+	return half < 2 ? 2 : half > MAX_READERS ? MAX_READERS : (unsigned int)half;
+}
+
 int mirror_create(const struct cgfs_mirror_options *options, struct cgfs_mirror **created)
 {
 	struct cgfs_mirror *mirror = calloc(1, sizeof(*mirror));
@@ -157,6 +166,7 @@ int mirror_create(const struct cgfs_mirror_options *options, struct cgfs_mirror 
 	if (!mirror)
 		return -ENOMEM;
 	mirror->handle = dispatch;
+	mirror->n_readers = readers_of_this_machine();
 	mirror->fuse_fd = mirror->source_fd = mirror->mount_fd = -1;
 	error = copy_control_names(mirror, options);
 	if (!error)

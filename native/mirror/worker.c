@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+/* All readers, those who may wait (loop_share.c), and some more. */
 #define MAX_WORKERS 300
 #define STACK_SIZE (512 * 1024)
 

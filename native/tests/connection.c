@@ -59,6 +59,7 @@ void connection_open(struct connection *connection)
 	connection_create(connection);
 	CHECK(recv(cgfs_mirror_relay_fd(connection->mirror), greeting, sizeof(greeting), MSG_DONTWAIT) > 0);
 	CHECK(relay_start(connection->mirror) == 0);
+	connection->mirror->n_readers = 1;
 	CHECK(loop_start(connection->mirror) == 0);
 }
 
@@ -91,6 +92,7 @@ uint64_t connection_send(struct connection *connection, uint32_t opcode, uint64_
 		.opcode = opcode,
 		.unique = connection->last_unique += 2,
 		.nodeid = node,
+		.uid = connection->uid,
 		.pid = syscall(SYS_gettid),
 	};
 	struct iovec parts[3] = {

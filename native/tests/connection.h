@@ -13,6 +13,7 @@ struct connection {
 	int kernel;		/* the kernel's end */
 	char source[512];	/* a cgroup of this connection's own */
 	uint64_t last_unique;
+	uint32_t uid;			/* whose requests are sent */
 };
 
 /* The answer to a request: error 0 or -errno, and what follows the header. */

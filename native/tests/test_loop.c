@@ -77,6 +77,15 @@ static void check_answers(struct connection *connection)
 	CHECK(connection_ask(connection, FUSE_GETATTR, FUSE_ROOT_ID, &in, sizeof(in), NULL, 0)->error == 0);
 }
 
+static void check_answers_of(struct connection *connection, uint32_t uid)
+{
+	uint32_t before = connection->uid;
+
+	connection->uid = uid;
+	check_answers(connection);
+	connection->uid = before;
+}
+
 static void receive_all(struct connection *connection, int count)
 {
 	for (int i = 0; i < count; i++)
@@ -126,6 +135,84 @@ TEST(loop_serves_what_had_to_wait_for_a_thread)
 	let_go(MORE_THAN_THREADS);
 	receive_all(&connection, MORE_THAN_THREADS);
 	check_answers(&connection);
+	close_slow(&connection);
+}
+
+/* More than there are threads for anybody. */
+enum { MANY = 350 };
+
+TEST(loop_answers_others_while_one_user_waits_with_more_requests_than_there_are_threads)
+{
+	struct connection connection;
+
+	open_slow(&connection);
+	for (uint32_t uid = 1000; uid < 1003; uid++) {
+		connection.uid = uid;
+		for (int i = 0; i < MANY; i++)
+			send_slow(&connection, uid % 2 ? FUSE_STATFS : FUSE_WRITE);
+		check_answers_of(&connection, 2000);
+	}
+	for (int i = 0; i < 5; i++) {
+		connection.uid = 2000;
+		send_slow(&connection, FUSE_WRITE);
+		connection.uid = 0;
+		send_slow(&connection, FUSE_WRITE);
+		check_answers(&connection);
+	}
+	let_go(3 * MANY + 10);
+	receive_all(&connection, 3 * MANY + 10);
+	check_answers(&connection);
+	close_slow(&connection);
+}
+
+TEST(loop_answers_others_while_users_without_number_wait)
+{
+	struct connection connection;
+
+	open_slow(&connection);
+	for (int i = 0; i < MANY; i++) {
+		connection.uid = 100000 + i;
+		send_slow(&connection, FUSE_WRITE);
+	}
+	connection.uid = 0;
+	for (int i = 0; i < 50; i++)
+		send_slow(&connection, FUSE_WRITE);
+	check_answers(&connection);
+	let_go(MANY + 50);
+	receive_all(&connection, MANY + 50);
+	close_slow(&connection);
+}
+
+TEST(loop_interrupts_a_write_that_is_kept_for_later)
+{
+	struct connection connection;
+	uint64_t last = 0;
+
+	open_slow(&connection);
+	connection.uid = 1000;
+	for (int i = 0; i < MANY; i++)
+		last = send_slow(&connection, FUSE_WRITE);
+	check_answers_of(&connection, 2000);
+	interrupt(&connection, last);
+	CHECK(connection_receive(&connection)->unique == last);
+	let_go(MANY - 1);
+	receive_all(&connection, MANY - 1);
+	check_answers(&connection);
+	close_slow(&connection);
+}
+
+TEST(loop_ends_with_requests_that_are_kept_for_later)
+{
+	struct connection connection;
+
+	open_slow(&connection);
+	connection.uid = 1000;
+	for (int i = 0; i < MANY; i++)
+		send_slow(&connection, FUSE_WRITE);
+	check_answers_of(&connection, 2000);
+	CHECK(shutdown(connection.kernel, SHUT_RDWR) == 0);
+	loop_wait_for_end(connection.mirror);
+	let_go(MANY);
 	close_slow(&connection);
 }
 

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How many workers may wait for one user, and what becomes of the requests that are too many: they are kept, without a
+ * thread, until one of that user's workers has answered.
+ *
+ * Whoever can read a directory can make all wait who want a name in it: by a getdents(2) whose buffer is never there, for
+ * one. Those who wait on cgroup2 itself are so many threads of his own; here each would hold a worker of everybody's.
+ *
+ * A container has thousands of uids, and is one user here. Many users together must not have all workers either: from
+ * some point on each has a few only. Root's share is for itself. Messages for which nobody waits, and which wait for nobody,
+ * are outside of all this.
+ */
+#include "loop.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Together with the readers, what worker.c allows at most. */
+#define SHARE_OF_ROOT 96
+#define SHARE_OF_USER 64
+#define SHARE_OF_OTHERS 128	/* of all but root: then each has FEW */
+#define FEW 8
+
+/* How subordinate uids are given out, 65,536 to each user: shadow's useradd(8), SUB_UID_MIN and SUB_UID_COUNT. */
+#define FIRST_SUBORDINATE 100000
+#define SUBORDINATES 65536
+
+/* Of one user's requests. Nearly all have 100 bytes, and each has a thread of his that waits. */
+#define MOST_KEPT_BYTES (16u << 20)
+
+struct kept {
+	struct kept *next;
+	size_t size;
+	char request[] __attribute__((aligned(8)));
+};
+
+struct share {
+	struct share *next;
+	uint32_t user;			/* a uid; the first one of a range */
+	unsigned int n_waiting;		/* workers; never 0 */
+	bool surprised;			/* one of them has waited unexpectedly */
+	size_t kept_bytes;
+	struct kept *first, **last;	/* the oldest first */
+};
+
+static uint32_t user_of(uint32_t uid)
+{
+	return uid < FIRST_SUBORDINATE ? uid : uid - (uid - FIRST_SUBORDINATE) % SUBORDINATES;
+}
+
+static struct share *share_of(const struct loop *loop, uint32_t uid)
+{
+	struct share *share = loop->shares;
+
+	while (share && share->user != user_of(uid))
+		share = share->next;
+	return share;
+}
+
+/* How many workers may wait for that user now. */
+static unsigned int most_of(const struct loop *loop, const struct share *share)
+{
+	if (share->user == 0)
+		return SHARE_OF_ROOT;
+	return loop->n_waiting < SHARE_OF_OTHERS ? SHARE_OF_USER : FEW;
+}
+
+static bool has_caller(uint32_t opcode)
+{
+	return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT &&
+	       opcode != FUSE_RELEASE && opcode != FUSE_RELEASEDIR && opcode != FUSE_DESTROY;
+}
+
+bool share_expects_surprise(const struct worker *worker)
+{
+	const struct fuse_in_header *header = (const struct fuse_in_header *)worker->request;
+	const struct share *share = share_of(worker->loop, header->uid);
+
+	return share && share->surprised && has_caller(header->opcode);
+}
+
+/* Without memory for it, the caller is told so. */
+static void keep(struct share *share, const struct worker *worker, size_t size)
+{
+	const struct fuse_in_header *header = (const struct fuse_in_header *)worker->request;
+	struct request request = {.mirror = worker->loop->mirror, .header = header};
+	struct kept *kept = NULL;
+
+	if (share->kept_bytes + size <= MOST_KEPT_BYTES)
+		kept = malloc(sizeof(*kept) + size);
+	if (!kept) {
+		reply_error(&request, -ENOMEM);
+		return;
+	}
+	*kept = (struct kept){.size = size};
+	memcpy(kept->request, worker->request, size);
+	*share->last = kept;
+	share->last = &kept->next;
+	share->kept_bytes += size;
+}
+
+bool share_keep(struct worker *worker, size_t size)
+{
+	const struct fuse_in_header *header = (const struct fuse_in_header *)worker->request;
+	struct share *share = share_of(worker->loop, header->uid);
+
+	if (!share || !has_caller(header->opcode) || share->n_waiting < most_of(worker->loop, share))
+		return false;
+	keep(share, worker, size);
+	return true;
+}
+
+static struct share *share_create(struct loop *loop, uint32_t uid)
+{
+	struct share *share = malloc(sizeof(*share));
+
+	if (!share)
+		return NULL;
+	*share = (struct share){.next = loop->shares, .user = user_of(uid)};
+	share->last = &share->first;
+	return loop->shares = share;
+}
+
+/* Without memory, the worker waits for nobody in particular. */
+void share_take(struct worker *worker, bool expected)
+{
+	struct share *share = share_of(worker->loop, worker->uid);
+
+	if (!share)
+		share = share_create(worker->loop, worker->uid);
+	worker->share = share;
+	if (!share)
+		return;
+	share->n_waiting++;
+	share->surprised |= !expected;
+	if (share->user)
+		worker->loop->n_waiting++;
+}
+
+/* Unlink and return the kept request that *link points to. */
+static struct kept *unlink_kept(struct share *share, struct kept **link)
+{
+	struct kept *kept = *link;
+
+	*link = kept->next;
+	if (!*link)
+		share->last = link;
+	share->kept_bytes -= kept->size;
+	return kept;
+}
+
+static void share_remove(struct loop *loop, struct share *share)
+{
+	struct share **link = &loop->shares;
+
+	while (*link != share)
+		link = &(*link)->next;
+	*link = share->next;
+	free(share);
+}
+
+static void leave(struct worker *worker)
+{
+	struct share *share = worker->share;
+
+	worker->share = NULL;
+	share->n_waiting--;
+	if (share->user)
+		worker->loop->n_waiting--;
+	if (!share->n_waiting && !share->first)
+		share_remove(worker->loop, share);
+}
+
+size_t share_give(struct worker *worker)
+{
+	struct share *share = worker->share;
+	struct loop *loop = worker->loop;
+	struct kept *kept;
+	size_t size;
+
+	if (!share)
+		return 0;
+	/* Those that stay go on with what is kept. */
+	if (!share->first || loop->ended || share->n_waiting > most_of(loop, share)) {
+		leave(worker);
+		return 0;
+	}
+	kept = unlink_kept(share, &share->first);
+	size = kept->size;
+	memcpy(worker->request, kept->request, size);
+	free(kept);
+	return size;
+}
+
+/* Only writes end with EINTR natively, of all that may wait for long. */
+static bool is_write(const struct kept *kept, uint64_t unique)
+{
+	const struct fuse_in_header *header = (const struct fuse_in_header *)kept->request;
+
+	return header->unique == unique && header->opcode == FUSE_WRITE;
+}
+
+bool share_interrupt(struct loop *loop, uint64_t unique)
+{
+	for (struct share *share = loop->shares; share; share = share->next) {
+		for (struct kept **link = &share->first; *link; link = &(*link)->next) {
+			struct request request = {.mirror = loop->mirror};
+			struct kept *kept = *link;
+
+			if (!is_write(kept, unique))
+				continue;
+			request.header = (const struct fuse_in_header *)kept->request;
+			reply_error(&request, -EINTR);
+			free(unlink_kept(share, link));
+			return true;
+		}
+	}
+	return false;
+}
+
+void share_free_all(struct loop *loop)
+{
+	while (loop->shares) {
+		while (loop->shares->first)
+			free(unlink_kept(loop->shares, &loop->shares->first));
+		share_remove(loop, loop->shares);
+	}
+}
