@@ -6,6 +6,10 @@
  * count before it sends RELEASE, so an id that is counted here from OPEN to RELEASE is there whenever the kernel asks
  * for it, and no second one is made while it does.
  *
+ * Ids that nobody uses are kept for a while, since who reads a file once often reads it again. An id keeps the kernel's
+ * inode of a removed file, too, but no descriptor of ours; and a removed file is not opened by it, since the file of each
+ * open is looked for first (file.c).
+ *
  * Source: kernel fs/fuse/backing.c, fs/fuse/iomode.c, fs/fuse/passthrough.c.
  */
 #include <fcntl.h>
@@ -15,24 +19,37 @@
 #include "internal.h"
 
 #define N_BUCKETS 4096u
-#define N_LOCKS 64u
+#define MAX_UNUSED 2048u
 
 struct backing {
-	struct backing *next;
+	struct backing *next;		/* in its bucket */
+	struct backing *newer, *older;	/* in the list of the unused; NULL: the end of it, or in use */
 	uint64_t node;
-	int path_fd;		/* for the attributes, should the file be removed while it is open */
+	int path_fd;			/* in use: for the attributes, should the file be removed meanwhile; unused: -1 */
 	int id;
 	unsigned int count;
 };
 
 struct backings {
-	pthread_mutex_t locks[N_LOCKS];	/* each guards the buckets of its remainder; no other is taken under it */
+	pthread_mutex_t lock;		/* guards all of this; taken before no other */
 	struct backing *buckets[N_BUCKETS];
+	struct backing *newest, *oldest;	/* of the unused */
+	unsigned int n_unused;
 };
 
-static unsigned int bucket_of(uint64_t node)
+static struct backing **bucket_of(struct backings *backings, uint64_t node)
 {
-	return (node ^ node >> 12) % N_BUCKETS;
+	return &backings->buckets[(node ^ node >> 12) % N_BUCKETS];
+}
+
+/* Where the backing of that node is linked, or NULL is where there is none. */
+static struct backing **find(struct backings *backings, uint64_t node)
+{
+	struct backing **link = bucket_of(backings, node);
+
+	while (*link && (*link)->node != node)
+		link = &(*link)->next;
+	return link;
 }
 
 int backings_create(struct cgfs_mirror *mirror)
@@ -40,8 +57,7 @@ int backings_create(struct cgfs_mirror *mirror)
 	mirror->backings = calloc(1, sizeof(*mirror->backings));
 	if (!mirror->backings)
 		return -ENOMEM;
-	for (unsigned int i = 0; i < N_LOCKS; i++)
-		pthread_mutex_init(&mirror->backings->locks[i], NULL);
+	pthread_mutex_init(&mirror->backings->lock, NULL);
 	return 0;
 }
 
@@ -55,99 +71,134 @@ void backings_destroy(struct cgfs_mirror *mirror)
 		while (backings->buckets[i]) {
 			struct backing *next = backings->buckets[i]->next;
 
-			close(backings->buckets[i]->path_fd);
+			close_fd(&backings->buckets[i]->path_fd);
 			free(backings->buckets[i]);	/* the id ends with the connection */
 			backings->buckets[i] = next;
 		}
 	}
-	for (unsigned int i = 0; i < N_LOCKS; i++)
-		pthread_mutex_destroy(&backings->locks[i]);
+	pthread_mutex_destroy(&backings->lock);
 	free(backings);
 	mirror->backings = NULL;
 }
 
-static int register_file(const struct cgfs_mirror *mirror, int path_fd)
-{
-	struct fuse_backing_map map = { .fd = path_fd };
-	int id = ioctl(mirror->fuse_fd, FUSE_DEV_IOC_BACKING_OPEN, &map);
+/* --- the unused; all with the lock held ------------------------------------------------------------------------------ */
 
-	return id < 0 ? -errno : id;
+static void unused_add(struct backings *backings, struct backing *backing)
+{
+	backing->older = backings->newest;
+	backing->newer = NULL;
+	if (backing->older)
+		backing->older->newer = backing;
+	else
+		backings->oldest = backing;
+	backings->newest = backing;
+	backings->n_unused++;
 }
 
-static int backing_add(struct cgfs_mirror *mirror, struct backing **bucket, uint64_t node, int *path_fd)
+static void unused_take(struct backings *backings, struct backing *backing)
 {
+	if (backing->newer)
+		backing->newer->older = backing->older;
+	else
+		backings->newest = backing->older;
+	if (backing->older)
+		backing->older->newer = backing->newer;
+	else
+		backings->oldest = backing->newer;
+	backings->n_unused--;
+}
+
+static void forget_oldest(struct cgfs_mirror *mirror)
+{
+	struct backings *backings = mirror->backings;
+	struct backing *oldest = backings->oldest;
+	uint32_t id = oldest->id;
+
+	unused_take(backings, oldest);
+	*find(backings, oldest->node) = oldest->next;
+	ioctl(mirror->fuse_fd, FUSE_DEV_IOC_BACKING_CLOSE, &id);
+	free(oldest);
+}
+
+/* --- what file.c calls ------------------------------------------------------------------------------------------------ */
+
+/* A backing of path_fd, not in use yet. With the lock held. Returns 0 or -errno. */
+static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd, struct backing **link)
+{
+	struct fuse_backing_map map = { .fd = path_fd };
 	struct backing *backing = malloc(sizeof(*backing));
-	int id;
+	int id, error;
 
 	if (!backing)
 		return -ENOMEM;
-	id = register_file(mirror, *path_fd);
+	id = ioctl(mirror->fuse_fd, FUSE_DEV_IOC_BACKING_OPEN, &map);
 	if (id < 0) {
+		error = -errno;
 		free(backing);
-		return id;
+		return error;
 	}
-	*backing = (struct backing){ .next = *bucket, .node = node, .path_fd = *path_fd, .id = id, .count = 1 };
-	*path_fd = -1;
-	*bucket = backing;
-	return id;
+	*backing = (struct backing){ .node = node, .path_fd = -1, .id = id };
+	*link = backing;
+	unused_add(mirror->backings, backing);
+	return 0;
 }
 
 int backing_get(struct cgfs_mirror *mirror, uint64_t node, int *path_fd)
 {
-	unsigned int hash = bucket_of(node);
 	struct backings *backings = mirror->backings;
-	struct backing *backing;
-	int id;
+	struct backing **link;
+	int result = 0;
 
-	pthread_mutex_lock(&backings->locks[hash % N_LOCKS]);
-	for (backing = backings->buckets[hash]; backing && backing->node != node; backing = backing->next)
-		;
-	if (backing) {
-		backing->count++;
-		id = backing->id;
-	} else {
-		id = backing_add(mirror, &backings->buckets[hash], node, path_fd);
+	pthread_mutex_lock(&backings->lock);
+	link = find(backings, node);
+	if (!*link)
+		result = backing_create(mirror, node, *path_fd, link);
+	if (!result) {
+		struct backing *backing = *link;
+
+		if (!backing->count++) {
+			unused_take(backings, backing);
+			backing->path_fd = *path_fd;
+			*path_fd = -1;
+		}
+		result = backing->id;
 	}
-	pthread_mutex_unlock(&backings->locks[hash % N_LOCKS]);
-	return id;
+	pthread_mutex_unlock(&backings->lock);
+	return result;
 }
 
 void backing_put(struct cgfs_mirror *mirror, uint64_t node)
 {
-	unsigned int hash = bucket_of(node);
 	struct backings *backings = mirror->backings;
-	struct backing **link, *backing;
+	struct backing *backing;
+	int path_fd = -1;
 
-	pthread_mutex_lock(&backings->locks[hash % N_LOCKS]);
-	for (link = &backings->buckets[hash]; *link && (*link)->node != node; link = &(*link)->next)
-		;
-	backing = *link;
-	if (backing && !--backing->count) {
-		uint32_t id = backing->id;
-
-		ioctl(mirror->fuse_fd, FUSE_DEV_IOC_BACKING_CLOSE, &id);
-		*link = backing->next;
-		close(backing->path_fd);
-		free(backing);
+	pthread_mutex_lock(&backings->lock);
+	backing = *find(backings, node);
+	if (backing && backing->count && !--backing->count) {
+		path_fd = backing->path_fd;
+		backing->path_fd = -1;
+		unused_add(backings, backing);
+		if (backings->n_unused > MAX_UNUSED)
+			forget_oldest(mirror);
 	}
-	pthread_mutex_unlock(&backings->locks[hash % N_LOCKS]);
+	pthread_mutex_unlock(&backings->lock);
+	close_fd(&path_fd);
 }
 
 int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)
 {
-	unsigned int hash = bucket_of(node);
 	struct backings *backings = mirror->backings;
 	const struct backing *backing;
 	int fd = -ESTALE;
 
-	pthread_mutex_lock(&backings->locks[hash % N_LOCKS]);
-	for (backing = backings->buckets[hash]; backing && backing->node != node; backing = backing->next)
-		;
-	if (backing) {
+	pthread_mutex_lock(&backings->lock);
+	backing = *find(backings, node);
+	if (backing && backing->count) {
 		fd = fcntl(backing->path_fd, F_DUPFD_CLOEXEC, 0);
 		if (fd < 0)
 			fd = -errno;
 	}
-	pthread_mutex_unlock(&backings->locks[hash % N_LOCKS]);
+	pthread_mutex_unlock(&backings->lock);
 	return fd;
 }

@@ -102,7 +102,7 @@ void loop_interruptible_end(struct request *request);
 
 void reply_error(const struct request *request, int error);	/* 0 or -errno */
 void reply(const struct request *request, const void *data, size_t size);
-/* Space for a reply of up to MAX_IO bytes, the worker's own. */
+/* Space for a reply of up to MAX_IO bytes, the worker's own. What is replied from its beginning is not copied. */
 void *reply_buffer(const struct request *request);
 #define MAX_IO (1u << 20)
 /* Write a whole message (reply or notification) to the connection. Returns 0 or -errno. */
@@ -253,7 +253,7 @@ int backings_create(struct cgfs_mirror *mirror);
 void backings_destroy(struct cgfs_mirror *mirror);
 /*
  * One backing id per node that is open, counted. Returns the id (> 0) or -errno. Called as the daemon itself, never as
- * a caller. *path_fd (O_PATH) is the node's file; it is kept, and set to -1, if the node had no backing id yet.
+ * a caller. *path_fd (O_PATH) is the node's file; it is kept, and set to -1, if the node was not open.
  */
 int backing_get(struct cgfs_mirror *mirror, uint64_t node, int *path_fd);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);

@@ -9,6 +9,8 @@
 
 /* The largest request: a write of MAX_IO bytes with its headers. */
 #define REQUEST_SIZE (MAX_IO + 4096)
+/* The largest reply: MAX_IO bytes behind a header. */
+#define REPLY_SIZE (MAX_IO + 4096)
 /* Ends a worker's system call with EINTR. Blocked but for those calls. */
 #define INTERRUPT_SIGNAL (SIGRTMIN + 3)
 
@@ -17,7 +19,7 @@ struct worker {
 	struct loop *loop;
 	pthread_t thread;
 	char *request;			/* REQUEST_SIZE; the worker's own */
-	char *reply;			/* MAX_IO; the worker's own */
+	char *reply;			/* REPLY_SIZE; the worker's own */
 	struct worker *next;		/* in workers, or in retired */
 	struct worker *next_idle;
 	pthread_cond_t promoted;	/* it is to read, or the loop has ended */

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Replies and notifications: messages to the kernel. */
+#include <string.h>
+
 #include "loop.h"
+
+#define HEADER_SIZE sizeof(struct fuse_out_header)
+_Static_assert(HEADER_SIZE <= REPLY_SIZE - MAX_IO, "room for the header before the data");
+#define SMALL 256
 
 void *reply_buffer(const struct request *request)
 {
-	return request->worker->reply;
+	return request->worker->reply + HEADER_SIZE;
 }
 
 int send_message(const struct cgfs_mirror *mirror, const struct iovec *parts, int n_parts)
@@ -17,30 +23,47 @@ int send_message(const struct cgfs_mirror *mirror, const struct iovec *parts, in
 	return written < 0 ? -errno : 0;
 }
 
-/* The answer may come too late, for a request that was aborted: there is nobody to tell. */
+/*
+ * In one piece, since the kernel pins the pages of each. It may come too late, for a request that was aborted: there is
+ * nobody to tell.
+ */
+static void send_reply(const struct request *request, const void *message, size_t size)
+{
+	ssize_t written;
+
+	do
+		written = write(request->mirror->fuse_fd, message, size);
+	while (written < 0 && errno == EINTR);
+}
+
 void reply(const struct request *request, const void *data, size_t size)
 {
 	struct fuse_out_header header = {
-		.len = (uint32_t)(sizeof(header) + size),
+		.len = (uint32_t)(HEADER_SIZE + size),
 		.unique = request->header->unique,
 	};
-	struct iovec parts[2] = {
-		{.iov_base = &header, .iov_len = sizeof(header)},
-		{.iov_base = (void *)(uintptr_t)data, .iov_len = size},
-	};
+	char small[SMALL] __attribute__((aligned(8)));
+	char *message = small;
 
-	send_message(request->mirror, parts, size ? 2 : 1);
+	if (size > SMALL - HEADER_SIZE || data == reply_buffer(request)) {
+		message = request->worker->reply;
+		if (data != message + HEADER_SIZE)
+			memmove(message + HEADER_SIZE, data, size);
+	} else if (size) {
+		memcpy(message + HEADER_SIZE, data, size);
+	}
+	memcpy(message, &header, HEADER_SIZE);
+	send_reply(request, message, header.len);
 }
 
 void reply_error(const struct request *request, int error)
 {
 	struct fuse_out_header header = {
-		.len = sizeof(header),
+		.len = HEADER_SIZE,
 		/* The kernel takes no others, and would wait for one that it takes. */
 		.error = error > 0 || error <= -512 ? -EIO : error,
 		.unique = request->header->unique,
 	};
-	struct iovec part = {.iov_base = &header, .iov_len = sizeof(header)};
 
-	send_message(request->mirror, &part, 1);
+	send_reply(request, &header, HEADER_SIZE);
 }

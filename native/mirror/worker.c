@@ -14,7 +14,7 @@ void worker_free(struct worker *worker)
 	if (worker->request)
 		munmap(worker->request, REQUEST_SIZE);
 	if (worker->reply)
-		munmap(worker->reply, MAX_IO);
+		munmap(worker->reply, REPLY_SIZE);
 	pthread_cond_destroy(&worker->promoted);
 	free(worker);
 }
@@ -36,7 +36,7 @@ static struct worker *worker_allocate(struct loop *loop)
 	worker->loop = loop;
 	pthread_cond_init(&worker->promoted, NULL);
 	worker->request = map_buffer(REQUEST_SIZE);
-	worker->reply = map_buffer(MAX_IO);
+	worker->reply = map_buffer(REPLY_SIZE);
 	if (worker->request && worker->reply)
 		return worker;
 	worker_free(worker);
