@@ -49,43 +49,55 @@ void handle_lookup(struct request *request)
 	reply(request, &entry, sizeof(entry));
 }
 
-/* Make the directory as the caller: its files belong to whoever makes it. Returns a descriptor or -errno. */
-static int make_directory(struct request *request, const char *name, mode_t mode)
+/* Take on the identity of the caller, who makes or removes a directory in parent. Returns 0 or -errno. */
+static int become_caller(struct identity *identity, const struct request *request, int parent)
+{
+	const struct fuse_in_header *header = request->header;
+	const mode_t needed = S_IWUSR | S_IXUSR;
+	struct stat st;
+
+	if (fstat(parent, &st) == 0 && st.st_uid == header->uid && (st.st_mode & needed) == needed)
+		return identity_take_owner(identity, header->uid, header->gid);
+	return identity_take(identity, header->pid, header->uid, header->gid, 0);
+}
+
+/* As the caller: a directory's files belong to whoever makes it. */
+static int make_as_caller(const struct request *request, int parent, const char *name, mode_t mode)
 {
 	struct identity identity AS_CALLER = {};
-	CLEANUP_FD int parent = open_directory(request);
-	int error;
+	int error = become_caller(&identity, request, parent);
 
-	if (parent < 0)
-		return parent;
-	error = identity_take(&identity, request->header->pid, request->header->uid, request->header->gid, 0);
 	if (error)
 		return error;
-	if (mkdirat(parent, name, mode) < 0)
-		return -errno;
-	error = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return error < 0 ? -errno : error;
+	return mkdirat(parent, name, mode) < 0 ? -errno : 0;
+}
+
+static int make_directory(struct request *request, const char *name, mode_t mode, struct stat *st)
+{
+	CLEANUP_FD int parent = open_directory(request);
+	int error = parent < 0 ? parent : make_as_caller(request, parent, name, mode);
+
+	if (!error && fstatat(parent, name, st, AT_SYMLINK_NOFOLLOW) < 0)
+		error = -errno;
+	return error;
 }
 
 void handle_mkdir(struct request *request)
 {
 	const struct fuse_mkdir_in *in = request->body;
 	struct fuse_entry_out entry;
-	CLEANUP_FD int dir = -1;
 	const char *name;
 	struct stat st;
 	int error = request_name(request, sizeof(*in), &name);
 
 	if (!error && control_index(request->mirror, name, strlen(name)) >= 0)
 		error = -EEXIST;
+	if (!error) {
+		loop_may_block(request);
+		error = make_directory(request, name, in->mode, &st);
+	}
 	if (error) {
 		reply_error(request, error);
-		return;
-	}
-	loop_may_block(request);
-	dir = make_directory(request, name, in->mode);
-	if (dir < 0 || fstat(dir, &st) < 0) {
-		reply_error(request, dir < 0 ? dir : -errno);
 		return;
 	}
 	fill_entry(request->mirror, name, &st, &entry);
@@ -95,7 +107,7 @@ void handle_mkdir(struct request *request)
 static int remove_as_caller(const struct request *request, int parent, const char *name)
 {
 	struct identity identity AS_CALLER = {};
-	int error = identity_take(&identity, request->header->pid, request->header->uid, request->header->gid, 0);
+	int error = become_caller(&identity, request, parent);
 
 	if (error)
 		return error;

@@ -42,8 +42,38 @@ static int open_as_caller(const struct request *request, int path_fd, uint32_t f
 	struct identity AS_CALLER identity = {};
 	int error;
 
+	flags &= O_ACCMODE | O_TRUNC;
 	error = identity_take(&identity, header->pid, header->uid, header->gid, keep ? IDENTITY_CGROUP_NS : 0);
-	return error ? error : reopen(path_fd, flags & (O_ACCMODE | O_TRUNC));
+	if (error)
+		return error;
+	/* By handle is faster, and the daemon alone may do it. */
+	return identity.changed ? reopen(path_fd, flags) : node_open(request->mirror, header->nodeid, (int)flags);
+}
+
+/*
+ * Whether the open of a descriptor that is not kept is one that the file's mode allows to the caller as its owner: then
+ * neither his groups nor his capabilities matter, and they need not be asked for, which takes longer than all else.
+ */
+static bool owner_may_open(const struct request *request, int path_fd, uint32_t flags)
+{
+	mode_t needed = S_IWUSR | ((flags & O_ACCMODE) == O_WRONLY ? 0 : S_IRUSR);
+	struct stat st;
+
+	return fstat(path_fd, &st) == 0 && st.st_uid == request->header->uid && (st.st_mode & needed) == needed;
+}
+
+/* What an open for writing does where the kernel then writes by itself. Returns 0 or -errno. */
+static int open_once(const struct request *request, int path_fd, uint32_t flags)
+{
+	CLEANUP_FD int fd = -1;
+
+	if (!owner_may_open(request, path_fd, flags))
+		fd = open_as_caller(request, path_fd, flags, false);
+	else if (flags & O_TRUNC)
+		fd = node_open(request->mirror, request->header->nodeid, (int)flags & (O_ACCMODE | O_TRUNC));
+	else
+		return 0;
+	return fd < 0 ? fd : 0;
 }
 
 /* Keep fd (taken over, also on error) as the open file of node, and the backing that it holds. */
@@ -65,16 +95,16 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	bool ours = !mirror->passthrough || (writes && judged_by_opener(node_kind(node)));
 	CLEANUP_FD int path_fd = node_open_path(mirror, node);
 	CLEANUP_FD int fd = -1;
-	int kept;
+	int kept, error = 0;
 
 	if (path_fd < 0)
 		return path_fd;
-	if (writes)
-		fd = open_as_caller(request, path_fd, flags, ours);
-	else if (ours)
-		fd = reopen(path_fd, O_RDONLY);
-	if (fd < 0 && (writes || ours))
-		return fd;
+	if (ours)
+		error = fd = writes ? open_as_caller(request, path_fd, flags, true) : reopen(path_fd, O_RDONLY);
+	else if (writes)
+		error = open_once(request, path_fd, flags);
+	if (error < 0)
+		return error;
 	out->open_flags = FOPEN_NOFLUSH;
 	if (mirror->passthrough) {
 		out->open_flags |= FOPEN_PASSTHROUGH;
@@ -182,6 +212,8 @@ static void read_translated(const struct request *request, struct open_file *fil
 		error = renew_snapshot(file, pidns_fd);
 	if (!error && in->offset < file->snapshot_size)
 		size = file->snapshot_size - in->offset < in->size ? file->snapshot_size - in->offset : in->size;
+	if (size > MAX_IO)
+		size = MAX_IO;
 	if (error)
 		reply_error(request, error);
 	else

@@ -250,6 +250,21 @@ int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_
 	return error;
 }
 
+int identity_take_owner(struct identity *identity, uint32_t uid, uint32_t gid)
+{
+	struct credentials none;
+	int error = identity_init();
+
+	*identity = (struct identity){};
+	if (error || (uid == own.uid && gid == own.gid))
+		return error;
+	credentials_none(&none);
+	error = become(identity, uid, gid, &none);
+	if (error)
+		identity_drop(identity);
+	return error;
+}
+
 int identity_take_capabilities(struct identity *identity, uint32_t tid)
 {
 	struct capabilities theirs = {};

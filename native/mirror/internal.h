@@ -219,6 +219,11 @@ int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_
 /* Be the daemon again. Aborts the process if that fails: a thread that is somebody else must not go on. */
 void identity_drop(struct identity *identity);
 #define AS_CALLER __attribute__((cleanup(identity_drop)))
+/*
+ * For what ids and modes decide, and the file's mode allows to its owner, who the caller is: neither his groups nor his
+ * capabilities matter, and they are not asked for, which takes long. He has none then, but for root, who stays root.
+ */
+int identity_take_owner(struct identity *identity, uint32_t uid, uint32_t gid);
 /* For a write judged by the writer's capabilities on a file that the opener opened: capabilities only. */
 int identity_take_capabilities(struct identity *identity, uint32_t tid);
 

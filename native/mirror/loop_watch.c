@@ -26,7 +26,8 @@ void loop_interruptible_begin(struct request *request)
 
 	pthread_mutex_lock(&self->loop->lock);
 	self->interruptible = true;
-	pthread_cond_signal(&self->loop->watch);
+	if (self->interrupted)
+		pthread_cond_signal(&self->loop->watch);
 	pthread_mutex_unlock(&self->loop->lock);
 	block_interrupts(SIG_UNBLOCK);
 }
