@@ -69,11 +69,11 @@ class State:
         """A time of the last change, as far as it is known, in whole seconds; below them what is another number after
         each change.
         """
-        seconds = [_booted_at_s() + attachment.info.loaded_at_ns // _SECOND_NS for attachment in self.attachments]
+        seconds = [booted_at_s() + attachment.info.loaded_at_ns // _SECOND_NS for attachment in self.attachments]
         if self.note.last is not None:
             seconds.append(self.note.last.at_ns // _SECOND_NS)
         count = self.revision or zlib.crc32(self.content)
-        return max(seconds, default=_booted_at_s()) * _SECOND_NS + count % _SECOND_NS
+        return max(seconds, default=booted_at_s()) * _SECOND_NS + count % _SECOND_NS
 
 
 def observe(target: Target, *, with_links: bool = False) -> State:
@@ -154,7 +154,7 @@ def _line(target: Target, flags: AttachFlags, noted: NotedProgram | None, progra
 
 
 @lru_cache(maxsize=1)
-def _booted_at_s() -> int:
+def booted_at_s() -> int:
     """CLOCK_REALTIME of CLOCK_BOOTTIME's 0, as the kernel says it: the same for every daemon."""
     for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
         if line.startswith("btime "):

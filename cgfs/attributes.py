@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from cgfs.caller import Capability, Credentials
 from cgfs.cgroup import controllers_owner, get_xattr, set_xattr
-from cgfs.control import ControlFile
+from cgfs.control import XATTR_PREFIX, ControlFile
 
-_MODE = 0o644
+MODE = 0o644
+"""Where nobody has changed it."""
 _PERMISSIONS = 0o777
 """The bits that mean something on a file that is never run."""
 
@@ -41,7 +42,7 @@ def read(cgroup_fd: int, cgroup_id: int, file: ControlFile, *, wait: bool = True
     return Attributes(
         uid=kept.get("uid", native.uid),
         gid=kept.get("gid", native.gid),
-        mode=kept.get("mode", _MODE),
+        mode=kept.get("mode", MODE),
         changed_at_ns=kept.get("changed_at_ns", 0),
     )
 
@@ -95,4 +96,4 @@ def _kept(cgroup_fd: int, file: ControlFile) -> dict[str, int]:
 
 
 def _attribute(file: ControlFile) -> str:
-    return f"trusted.cgfs.{file.name}.attributes"
+    return f"{XATTR_PREFIX}{file.name}.attributes"

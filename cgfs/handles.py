@@ -46,7 +46,9 @@ class Snapshot:
 
 @dataclass(slots=True)
 class OpenFile:
-    """*opener* is None for a file that is open for reading only. *snapshot* is what its reader is reading."""
+    """*opener* is None for a file that is open for reading only, opened by the mirror. *snapshot* is what its reader is
+    reading.
+    """
 
     node: int
     opener: Credentials | None
@@ -79,6 +81,14 @@ class OpenFiles:
             return self._files[handle]
         except KeyError:
             raise OSError(errno.EBADF, f"no control file is open with handle {handle}") from None
+
+    def readable(self, handle: int, mirror: Mirror) -> OpenFile:
+        """As `get`; a file that *mirror* has opened for reading is known from its first read here on."""
+        if handle not in self._files:
+            node = mirror.reader_node(handle)
+            if node:
+                self._files[handle] = OpenFile(node, None)
+        return self.get(handle)
 
     def remove(self, handle: int) -> None:
         self._files.pop(handle, None)

@@ -58,6 +58,21 @@ class ControlIoctl:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """What a control file is where nothing is attached, and where no note says that anything ever was.
+
+    A note about a file is an extended attribute of the directory, whose name is *note_prefix*, the file's name, and
+    anything. *time_s* are the whole seconds of its time of modification (CLOCK_REALTIME); below them is the kernel's
+    revision of what is attached.
+    """
+
+    content: bytes
+    note_prefix: str
+    mode: int
+    time_s: int
+
+
 class Mirror:
     """A mounted mirror. It answers once `start` was called, and has to be closed when its connection has ended."""
 
@@ -68,6 +83,7 @@ class Mirror:
         *,
         control_names: Sequence[str],
         control_attach_types: Sequence[int] = (),
+        untouched: Untouched | None = None,
         fsname: str,
         allow_other: bool = True,
         passthrough: bool = True,
@@ -76,7 +92,8 @@ class Mirror:
         """Mount the mirror of *source*, a directory of a cgroup2 mount, on *mountpoint*.
 
         *control_attach_types*: of each of *control_names*, what bpf(2) calls it; without them nobody who polls a
-        control file is woken by changes that others make.
+        control file is woken by changes that others make. *untouched*: the mirror answers for such control files by
+        itself; without it, each request on a control file comes to the relay.
 
         Raises OSError: EINVAL if *source* is on no cgroup2 mount, EPROTONOSUPPORT if the kernel's FUSE is too old,
         and those of mount(2).
@@ -94,6 +111,12 @@ class Mirror:
         type_table = ffi.new("uint32_t[]", list(control_attach_types))
         if control_attach_types:
             options.control_attach_types = type_table
+        if untouched is not None:
+            content, note_prefix = (
+                ffi.new("char[]", each) for each in (untouched.content, untouched.note_prefix.encode())
+            )
+            plain = ffi.new("struct cgfs_untouched *", (content, note_prefix, untouched.mode, untouched.time_s))
+            options.untouched = plain
         opened = ffi.new("struct cgfs_mirror **")
         _check(lib.cgfs_mirror_open(options, opened), f"cannot mount a mirror of {source} on {mountpoint}")
         self._mirror = opened[0]
@@ -155,6 +178,10 @@ class Mirror:
             gid=ioctl.gid,
             data=bytes(ffi.buffer(ioctl.data, ioctl.size)),
         )
+
+    def reader_node(self, file_handle: int) -> int:
+        """The control file that the mirror itself has opened for reading with that handle; 0 if there is none."""
+        return int(lib.cgfs_mirror_reader_node(self._mirror, file_handle))
 
     def answer(self, unique: int, errno_: int) -> None:
         """Let the caller of the ioctl *unique* go on: with success (0) or that errno.

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from cgfs.cgroup import get_xattr, remove_xattr, set_xattr
-from cgfs.control import ControlFile
+from cgfs.control import XATTR_PREFIX, ControlFile
 
 _VERSION = 1
 
@@ -79,7 +79,7 @@ def write(cgroup_fd: int, file: ControlFile, note: Note) -> None:
 
 
 def _attribute(file: ControlFile) -> str:
-    return f"trusted.cgfs.{file.name}"
+    return f"{XATTR_PREFIX}{file.name}"
 
 
 def _encode(note: Note) -> bytes:

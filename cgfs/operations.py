@@ -1,8 +1,9 @@
 """pyfuse3's handlers for control files: the only place that raises FUSEError.
 
-The mirror sends what concerns control files, and answers itself what it knows: there are no extended attributes, an
-fsync succeeds, nothing is made or removed. Owns what a control file looks like to stat, open, read and write. What is
-in it is cgfs/attached.py's, and changing that cgfs/changes.py's.
+The mirror sends what concerns control files, and answers itself what it knows: files that nobody has touched, an open
+for reading, that there are no extended attributes, that an fsync succeeds, and nothing is made or removed. Owns what a
+control file looks like to stat, open, read and write. What is in it is cgfs/attached.py's, and changing that
+cgfs/changes.py's.
 
 A read at offset 0 asks the kernel; reads behind it go on in the same content. So each reader sees one state whole, also
 while it changes. st_size is the length of the content, for those who go by it, and nothing is cached.
@@ -10,7 +11,6 @@ while it changes. st_size is the length of the content, for those who go by it, 
 
 import errno
 import logging
-import os
 import stat
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
@@ -96,15 +96,13 @@ class Operations(pyfuse3.Operations):
 
     @at_the_edge
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        """Who opens the file for writing decides, now, what may be done with it. O_TRUNC and O_APPEND mean nothing."""
-        opener = None
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            opener = Caller(ctx.pid, ctx.uid, ctx.gid).credentials()
+        """For writing: who opens the file decides, now, what may be done with it. O_TRUNC and O_APPEND mean nothing."""
+        opener = Caller(ctx.pid, ctx.uid, ctx.gid).credentials()
         return FileInfo(fh=self._open_files.add(OpenFile(inode, opener)), direct_io=True)
 
     @at_the_edge
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        file = self._open_files.get(fh)
+        file = self._open_files.readable(fh, self._mirror)
         if off == 0 or file.snapshot is None:
             with opened(self._mirror, file.node) as target:
                 file.snapshot = self._open_files.snapshot(observe(target).content)

@@ -1,5 +1,12 @@
 struct cgfs_mirror;
 
+struct cgfs_untouched {
+	const char *content;
+	const char *note_prefix;
+	uint32_t mode;
+	int64_t time_s;
+};
+
 struct cgfs_mirror_options {
 	const char *source;
 	const char *mountpoint;
@@ -10,6 +17,7 @@ struct cgfs_mirror_options {
 	const char *const *control_names;
 	size_t n_control_names;
 	const uint32_t *control_attach_types;
+	const struct cgfs_untouched *untouched;
 };
 
 struct cgfs_control_ioctl {
@@ -31,6 +39,7 @@ int cgfs_mirror_relay_fd(const struct cgfs_mirror *mirror);
 int cgfs_mirror_ioctl_fd(const struct cgfs_mirror *mirror);
 int cgfs_mirror_next_ioctl(struct cgfs_mirror *mirror, struct cgfs_control_ioctl *ioctl);
 int cgfs_mirror_answer_ioctl(struct cgfs_mirror *mirror, uint64_t unique, int error);
+uint64_t cgfs_mirror_reader_node(struct cgfs_mirror *mirror, uint64_t file_handle);
 int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror);
 uint64_t cgfs_mirror_source_id(const struct cgfs_mirror *mirror);
 void cgfs_mirror_control_changed(struct cgfs_mirror *mirror, uint64_t node);

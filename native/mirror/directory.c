@@ -23,15 +23,16 @@ void handle_lookup(struct request *request)
 	CLEANUP_FD int dir = -1;
 	const char *name;
 	struct stat st;
-	int error = request_name(request, 0, &name);
+	int control, error = request_name(request, 0, &name);
 
 	if (error) {
 		reply_error(request, error);
 		return;
 	}
 	/* Ours even if cgroup2 had a file of that name. */
-	if (control_index(mirror, name, strlen(name)) >= 0) {
-		handle_relayed(request);
+	control = control_index(mirror, name, strlen(name));
+	if (control >= 0) {
+		handle_control_lookup(request, (size_t)control);
 		return;
 	}
 	dir = open_directory(request);

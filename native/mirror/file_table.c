@@ -88,7 +88,7 @@ int file_add(struct cgfs_mirror *mirror, int fd, uint64_t node, bool backed, uin
 	int error;
 
 	if (!file) {
-		close(fd);
+		close_fd(&fd);
 		return -ENOMEM;
 	}
 	file->fd = fd;
@@ -155,7 +155,7 @@ int file_open_path(struct cgfs_mirror *mirror, uint64_t node)
 	for (uint32_t i = 0; i < table->size && fd == -ESTALE; i++) {
 		const struct open_file *file = table->slots[i].file;
 
-		if (!file || file->node != node)
+		if (!file || file->node != node || file->fd < 0)
 			continue;
 		fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
 		if (fd < 0)
@@ -169,7 +169,7 @@ void file_put(struct open_file *file)
 {
 	if (--file->references)
 		return;
-	close(file->fd);
+	close_fd(&file->fd);
 	free(file->snapshot);
 	pthread_mutex_destroy(&file->lock);
 	free(file);

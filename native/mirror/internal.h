@@ -55,6 +55,7 @@ struct cgfs_mirror {
 	const char **control_names;
 	size_t n_control_names;
 	uint32_t *control_attach_types;	/* of each; NULL: unknown */
+	struct cgfs_untouched untouched;	/* content NULL: unknown */
 	struct loop *loop;
 	struct backings *backings;
 	struct file_table *files;
@@ -192,6 +193,11 @@ HANDLER(handle_control_getxattr);	/* attributes.c: control files have no xattrs 
 HANDLER(handle_control_listxattr);
 HANDLER(handle_control_setxattr);
 HANDLER(handle_control_removexattr);
+HANDLER(handle_control_getattr);	/* untouched.c */
+HANDLER(handle_control_open);
+HANDLER(handle_control_read);
+HANDLER(handle_control_release);
+void handle_control_lookup(struct request *request, size_t index);
 HANDLER(handle_control_ioctl);	/* control.c */
 
 /* --- size.c: the length of a mirrored file ------------------------------------------------------------------------ */
@@ -268,12 +274,14 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node);
 /* --- file_table.c: the open files whose reads and writes come to us ---------------------------------------------------- */
 
 struct open_file {
-	int fd;			/* opened with the opener's credentials and cgroup namespace */
+	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file's reader */
 	uint64_t node;
 	bool backed;		/* holds a backing_get() of node */
-	pthread_mutex_t lock;	/* guards the snapshot; taken before no other */
+	pthread_mutex_t lock;	/* guards the snapshot, untouched and relayed; taken before no other */
 	char *snapshot;		/* what a reader in another PID namespace sees, as of its read at offset 0 */
 	size_t snapshot_size;
+	bool untouched;		/* of a control file: what its reader has begun to read (untouched.c) */
+	bool relayed;		/* the relay's other end knows of the reader */
 	atomic_uint references;
 };
 
@@ -306,8 +314,8 @@ uint64_t poller_handle(struct cgfs_mirror *mirror);
 #define HANDLE_OF_POLLER (1ull << 63)
 void poller_forget(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);	/* at RELEASE */
 void poller_control_changed(struct cgfs_mirror *mirror, uint64_t node);
-HANDLER(handle_control_read);	/* relayed, but told to poll.c before */
-HANDLER(handle_control_release);
+/* A control file is about to be read from its beginning: what it says now has been seen. */
+void poller_control_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);
 
 /* --- watch.c: what others change on the cgroup2 mount ------------------------------------------------------------------- */
 

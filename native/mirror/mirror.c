@@ -37,6 +37,20 @@ static int copy_attach_types(struct cgfs_mirror *mirror, const struct cgfs_mirro
 	return 0;
 }
 
+static int copy_untouched(struct cgfs_mirror *mirror, const struct cgfs_untouched *untouched)
+{
+	char *content, *prefix;
+
+	if (!untouched)
+		return 0;
+	content = strdup(untouched->content);
+	prefix = strdup(untouched->note_prefix);
+	mirror->untouched = *untouched;
+	mirror->untouched.content = content;
+	mirror->untouched.note_prefix = prefix;
+	return content && prefix ? 0 : -ENOMEM;
+}
+
 static int copy_control_names(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
 {
 	if (options->n_control_names > MAX_CONTROL_FILES)
@@ -51,7 +65,7 @@ static int copy_control_names(struct cgfs_mirror *mirror, const struct cgfs_mirr
 			return -ENOMEM;
 		mirror->control_names[mirror->n_control_names++] = name;
 	}
-	return copy_attach_types(mirror, options);
+	return 0;
 }
 
 static int open_source(struct cgfs_mirror *mirror, const char *source)
@@ -170,6 +184,10 @@ int mirror_create(const struct cgfs_mirror_options *options, struct cgfs_mirror 
 	mirror->fuse_fd = mirror->source_fd = mirror->mount_fd = -1;
 	error = copy_control_names(mirror, options);
 	if (!error)
+		error = copy_attach_types(mirror, options);
+	if (!error)
+		error = copy_untouched(mirror, options->untouched);
+	if (!error)
 		error = open_source(mirror, options->source);
 	if (!error)
 		error = create_parts(mirror);
@@ -254,6 +272,8 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 		free((char *)(uintptr_t)mirror->control_names[i]);
 	free(mirror->control_names);
 	free(mirror->control_attach_types);
+	free((char *)(uintptr_t)mirror->untouched.content);
+	free((char *)(uintptr_t)mirror->untouched.note_prefix);
 	free(mirror->mountpoint);
 	free(mirror);
 }

@@ -14,6 +14,14 @@
 
 struct cgfs_mirror;
 
+/* What a control file is where nothing is attached and nothing noted. */
+struct cgfs_untouched {
+	const char *content;
+	const char *note_prefix;	/* a note about NAME is an extended attribute of the directory: this, NAME, anything */
+	uint32_t mode;			/* permission bits */
+	int64_t time_s;			/* of modification: whole seconds of CLOCK_REALTIME; the rest is the kernel's revision */
+};
+
 struct cgfs_mirror_options {
 	const char *source;		/* a directory in a cgroup2 mount */
 	const char *mountpoint;		/* a directory; may be source itself */
@@ -24,6 +32,7 @@ struct cgfs_mirror_options {
 	const char *const *control_names;	/* at most 127: the index is part of a node id */
 	size_t n_control_names;
 	const uint32_t *control_attach_types;	/* of each, bpf(2)'s; NULL: others' changes wake nobody */
+	const struct cgfs_untouched *untouched;	/* NULL: the relay's other end is asked for all control files */
 };
 
 /* An ioctl on a control file. The caller waits in the kernel until it is answered. */
@@ -60,6 +69,9 @@ int cgfs_mirror_ioctl_fd(const struct cgfs_mirror *mirror);
 int cgfs_mirror_next_ioctl(struct cgfs_mirror *mirror, struct cgfs_control_ioctl *ioctl);
 /* Answer it: error 0 or a positive errno. Returns 0 or -errno (-ENOENT: the caller is gone). */
 int cgfs_mirror_answer_ioctl(struct cgfs_mirror *mirror, uint64_t unique, int error);
+
+/* The control file that was opened for reading, by the mirror itself, with that file handle; 0: none. */
+uint64_t cgfs_mirror_reader_node(struct cgfs_mirror *mirror, uint64_t file_handle);
 
 /* A descriptor (borrowed) of the cgroup2 mount, for open_by_handle_at; and the id that node 1 stands for. */
 int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror);

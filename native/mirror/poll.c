@@ -232,8 +232,8 @@ static void poll_control(struct request *request, const struct fuse_poll_in *in)
 	waiter_put(poller, waiter);
 }
 
-/* What is read now has been seen; a change from here on has not. */
-static void control_is_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle)
+/* A change from here on has not been seen. */
+void poller_control_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle)
 {
 	struct poller *poller = mirror->poller;
 	uint64_t fingerprint;
@@ -249,23 +249,6 @@ static void control_is_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t 
 		}
 	}
 	pthread_mutex_unlock(&poller->lock);
-}
-
-void handle_control_read(struct request *request)
-{
-	const struct fuse_read_in *in = request->body;
-
-	if (!in->offset)
-		control_is_read(request->mirror, request->header->nodeid, in->fh);
-	handle_relayed(request);
-}
-
-void handle_control_release(struct request *request)
-{
-	const struct fuse_release_in *in = request->body;
-
-	poller_forget(request->mirror, request->header->nodeid, in->fh);
-	handle_relayed(request);
 }
 
 /* --- the request, start and end ------------------------------------------------------------------------------------------- */
