@@ -361,8 +361,9 @@ void stale_flush(struct cgfs_mirror *mirror, const struct timespec *deadline);
 
 enum replay_what { REPLAY_MODIFIED, REPLAY_CREATED, REPLAY_DELETED };
 int replay_start(struct cgfs_mirror *mirror);
-void replay_end(struct cgfs_mirror *mirror);	/* waits for what is being replayed; from then on nothing is */
-void replay_stop(struct cgfs_mirror *mirror);	/* and free it */
+/* Waits for what is being replayed, but not for long where somebody holds a lock; from then on nothing is. */
+void replay_end(struct cgfs_mirror *mirror);
+bool replay_stop(struct cgfs_mirror *mirror);	/* and free it; returns as watch_stop() */
 /*
  * Let watchers on the mirror see that the node was modified (name NULL), or that name was made in or removed from that
  * directory; child is the kernfs id it had. Never waits.

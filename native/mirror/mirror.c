@@ -236,8 +236,7 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 	if (mirror->poller)
 		poller_destroy(mirror);
 	left = mirror->watch && !watch_stop(mirror);
-	if (mirror->replay)
-		replay_stop(mirror);
+	left |= mirror->replay && !replay_stop(mirror);
 	/* Threads that somebody keeps waiting for a lock go on one day: what they use stays. The process ends anyway. */
 	if (left)
 		return;

@@ -5,15 +5,17 @@ For most of what the kernel is to be told about a directory it takes that lock (
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.mount.conftest import Twin
+from tests.mount.conftest import StartOverlay, Twin
 from tests.support.child import Child
-from tests.support.daemon import Overlay
+from tests.support.daemon import Overlay, is_overlay
 from tests.support.hold import held, waiting_threads
+from tests.support.inotify import Event, Watcher
 from tests.support.waiting import DEADLINE_S, until
 
 STALLED = 12
@@ -95,3 +97,28 @@ def test_switching_controllers_waits_for_no_stalled_directory(overlay: Overlay, 
     with stalled(overlay, twin.native), Child() as switching:
         switching.begin((overlay.path(twin.native) / "parent" / "cgroup.subtree_control").write_text, "")
         switching.result(deadline_s=DEADLINE_S)
+
+
+@both
+def test_watchers_elsewhere_see_what_others_do(overlay: Overlay, twin: Twin) -> None:
+    (twin.native / "other").mkdir()
+    with stalled(overlay, twin.native), Watcher(twin.mirror / "other") as watcher:
+        (twin.native / "other" / "new").mkdir()
+        watcher.wait_for(Event.CREATE, "new")
+
+
+def test_a_signal_ends_the_daemon_while_a_directory_is_stalled(start_overlay: StartOverlay, tmp_cgroup: Path) -> None:
+    """Its mount is gone and its users are told so. The kernel keeps what is left of the process until its last thread
+    has the lock.
+    """
+    with start_overlay() as overlay:
+        overlay.expect_in_log("in use")
+        with stalled(overlay, tmp_cgroup):
+            os.kill(overlay.pid, signal.SIGTERM)
+            until(lambda: not is_overlay(overlay.mountpoint), "it is unmounted")
+            until(lambda: state_of(overlay.pid) == "Z", "the daemon has ended")
+        assert overlay.process.wait(DEADLINE_S) == 0
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
