@@ -30,6 +30,17 @@ static inline bool is_past(const struct timespec *when)
 	return now.tv_sec > when->tv_sec || (now.tv_sec == when->tv_sec && now.tv_nsec >= when->tv_nsec);
 }
 
+/* How long it is from now until then, rounded up; 0 if that is past. */
+static inline int ms_until(const struct timespec *when)
+{
+	struct timespec now;
+	long long ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ns = (when->tv_sec - now.tv_sec) * 1000000000LL + when->tv_nsec - now.tv_nsec;
+	return ns > 0 ? (int)((ns + 999999) / 1000000) : 0;
+}
+
 static inline void init_monotonic(pthread_cond_t *condition)
 {
 	pthread_condattr_t monotonic;
