@@ -12,7 +12,10 @@ static const int BPF_PROG_TYPE_CGROUP_SOCK;
 static const int BPF_MAP_TYPE_HASH;
 static const int BPF_MAP_TYPE_ARRAY;
 static const int BPF_MAP_TYPE_PROG_ARRAY;
+static const int BPF_MAP_TYPE_PERCPU_HASH;
 static const int BPF_MAP_TYPE_PERCPU_ARRAY;
+static const int BPF_MAP_TYPE_ARRAY_OF_MAPS;
+static const int BPF_MAP_TYPE_HASH_OF_MAPS;
 
 #define BPF_F_ALLOW_OVERRIDE ...
 #define BPF_F_ALLOW_MULTI ...
