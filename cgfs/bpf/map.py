@@ -113,13 +113,6 @@ class Map(Descriptor):
         result = lib.cgfs_map_update(self.fd, ffi.from_buffer(key), ffi.from_buffer(value), 0)
         check(result, f"writing to the BPF map {info.name}")
 
-    def delete(self, key: bytes) -> None:
-        """Remove *key*. Raises OSError: ENOENT if it is not there, EINVAL for an ARRAY, which keeps all its
-        keys.
-        """
-        info = self._info_for(key, _PLAIN)
-        check(lib.cgfs_map_delete(self.fd, ffi.from_buffer(key)), f"deleting from the BPF map {info.name}")
-
     def freeze(self) -> None:
         """From now on no process can change the map's content, for good."""
         check(lib.cgfs_map_freeze(self.fd), "freezing a BPF map")
