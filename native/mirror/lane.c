@@ -85,13 +85,13 @@ struct lane *lane_take(struct lanes *lanes)
 	return lane;
 }
 
-bool lane_can_be_taken(const struct lanes *lanes)
+uint64_t lane_next_number(const struct lanes *lanes)
 {
 	const struct lane *lane = lanes->waiting;
 
 	while (lane && lane->runner)
 		lane = lane->next_waiting;
-	return lane;
+	return lane ? lane->number : 0;
 }
 
 struct errand *lane_enter(struct lane *lane, struct runner *runner)

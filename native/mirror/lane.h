@@ -12,7 +12,7 @@ struct lane {
 	struct lane *next_in_bucket;
 	struct lane *next_waiting;
 	uint64_t node;
-	uint64_t number;		/* of the first errand that waits */
+	uint64_t number;		/* of the first errand that waits; from 1 */
 	struct errand *first, **last;	/* those that wait */
 	unsigned int length;
 	unsigned int kinds;		/* a bit for each that waits and has no text: the same again says nothing more */
@@ -42,7 +42,7 @@ struct lanes {
 	struct runner runners[MAX_THREADS];
 	unsigned int n_runners, n_idle;
 	unsigned int n_errands;		/* that wait */
-	uint64_t added, done;
+	uint64_t added;
 	bool keeper_sleeps;
 	bool told_of_the_bound;
 	bool ended;
@@ -60,7 +60,8 @@ bool lane_has(const struct lane *lane, const struct errand *errand);
 void lane_append(struct lanes *lanes, struct lane *lane, struct errand *errand);
 /* The first lane with something to do and nobody in it, which waits no more. NULL: there is none. */
 struct lane *lane_take(struct lanes *lanes);
-bool lane_can_be_taken(const struct lanes *lanes);
+/* The number of that lane; 0: there is none. */
+uint64_t lane_next_number(const struct lanes *lanes);
 /* The runner takes what waits in it: what comes from now on is for later. And it is through with that. */
 struct errand *lane_enter(struct lane *lane, struct runner *runner);
 void lane_leave(struct runner *runner);

@@ -4,8 +4,8 @@
  * which lists the directory into memory that never comes. Only what is about that directory may wait for it.
  *
  * So each directory has a lane, which is there while it has something to do: its errands are done one after the other,
- * by one thread at a time. Usually there is one thread for all lanes. When it gets on with nothing and other lanes wait,
- * there is one more; when nothing is to be done, all but one end.
+ * by one thread at a time. Usually there is one thread for all lanes. When it does not come to the next one there is one
+ * thread more; when nothing is to be done, all but one end.
  *
  * What waits in one lane is bounded, and so is what waits in all. Whoever adds says what may be refused.
  *
@@ -25,7 +25,7 @@
 /* Errands that wait, but for needed ones: in one lane; in all, where somebody is in the lane that they wait for. */
 #define MAX_OF_ONE 4096
 #define MAX_OF_ALL 32768
-/* The threads get on with nothing for so long, and there is one more. Nothing that they do takes as long by itself. */
+/* A lane is the next for so long, and there is one thread more. Nothing that they do takes as long by itself. */
 #define REPLACED_MS 20
 /* A flush takes an errand for one that waits for a lock. Longer, so that a busy machine is not taken for it. */
 #define HELD_MS 200
@@ -48,7 +48,6 @@ static void run(struct runner *self, struct lane *lane)
 			lanes->perform(lanes->mirror, errand);
 		free(errand);
 		pthread_mutex_lock(&lanes->lock);
-		lanes->done++;
 		pthread_cond_broadcast(&lanes->changed);
 	}
 	lane_leave(self);
@@ -108,8 +107,8 @@ static void tell_of_the_bound(struct lanes *lanes)
 }
 
 /*
- * Makes the runners: the first, and one for each that is stuck. They have the table of descriptors that this thread has.
- * Sleeps while no lane waits for one.
+ * Makes the runners: the first, and one more when a lane waits for too long. They have the table of descriptors that this
+ * thread has. Sleeps while no lane waits.
  */
 static void *keeper_main(void *argument)
 {
@@ -117,10 +116,10 @@ static void *keeper_main(void *argument)
 
 	pthread_mutex_lock(&lanes->lock);
 	while (!lanes->ended) {
-		uint64_t seen = lanes->done;
+		uint64_t next = lane_next_number(lanes);
 		struct timespec until = after_ms(REPLACED_MS);
 
-		if (!lane_can_be_taken(lanes) || lanes->n_runners == MAX_THREADS) {
+		if (!next || lanes->n_runners == MAX_THREADS) {
 			lanes->keeper_sleeps = true;
 			pthread_cond_wait(&lanes->look, &lanes->lock);
 			lanes->keeper_sleeps = false;
@@ -128,7 +127,7 @@ static void *keeper_main(void *argument)
 		}
 		while (lanes->n_runners && !is_past(&until) && !lanes->ended)
 			pthread_cond_timedwait(&lanes->look, &lanes->lock, &until);
-		if (lanes->ended || lanes->done != seen || !lane_can_be_taken(lanes) || lanes->n_idle)
+		if (lanes->ended || lanes->n_idle || lane_next_number(lanes) != next)
 			continue;
 		add_runner(lanes);
 		if (lanes->n_runners == MAX_THREADS)

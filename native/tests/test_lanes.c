@@ -107,6 +107,22 @@ TEST(lanes_that_are_held_hold_up_no_other)
 	stop(lanes);
 }
 
+TEST(lanes_that_are_held_again_and_again_hold_up_no_other)
+{
+	struct lanes *lanes = start();
+	struct timespec deadline = after_ms(30000);
+
+	for (int i = 0; i < 4000; i++)
+		CHECK(lanes_add(lanes, HELD, 100, "x", 0, false));
+	CHECK(lanes_add(lanes, PLAIN, 1, "y", 0, true));
+	while (!*seen.order) {
+		CHECK(!is_past(&deadline) && eventfd_write(gate, 1) == 0);
+		poll(NULL, 0, 5);
+	}
+	CHECK(eventfd_write(gate, 4000) == 0);
+	stop(lanes);
+}
+
 TEST(lanes_are_run_in_order_by_one_thread_at_a_time)
 {
 	struct lanes *lanes = start();

@@ -91,12 +91,23 @@ def test_more_than_can_be_told_of_a_stalled_directory_is_gone_too(overlay: Overl
         until(lambda child=child: not overlay.path(child).exists(), "the kernel does not believe in it")  # type: ignore[misc]
 
 
+def write_often(path: Path, text: str) -> None:
+    """In a child."""
+    for _ in range(10):
+        path.write_text(text)
+
+
 @both
-def test_switching_controllers_waits_for_no_stalled_directory(overlay: Overlay, twin: Twin) -> None:
-    (twin.native / "parent" / "child").mkdir(parents=True)
+def test_switching_controllers_does_not_wait_for_stalled_directories(
+    overlay: Overlay, twin: Twin, cgroup2: Path
+) -> None:
+    """Neither above them nor elsewhere. To switch off what is off changes nothing, and is told as any other."""
+    (twin.native / "other").mkdir()
+    off = "-" + (cgroup2 / "cgroup.controllers").read_text().split()[0]
     with stalled(overlay, twin.native), Child() as switching:
-        switching.begin((overlay.path(twin.native) / "parent" / "cgroup.subtree_control").write_text, "")
-        switching.result(deadline_s=DEADLINE_S)
+        for directory in (twin.mirror / "other", twin.mirror):
+            switching.begin(write_often, directory / "cgroup.subtree_control", off)
+            switching.result(deadline_s=DEADLINE_S)
 
 
 @both
