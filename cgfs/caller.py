@@ -73,13 +73,6 @@ class Caller:
             raise OSError(error.errno, f"descriptor {number} of thread {self.tid} is no BPF program") from None
         return program
 
-    def has_cap_net_admin(self) -> bool:
-        """Whether CAP_NET_ADMIN in the initial user namespace is in the thread's effective set.
-
-        A thread that is gone or not to be seen has none.
-        """
-        return Capability.NET_ADMIN in self.credentials().capabilities
-
     def credentials(self) -> Credentials:
         """What the thread is now. One that is gone or not to be seen has no groups but its own, and no capabilities; so
         has one whose ids in /proc are others: it acts under credentials for the moment (a personality of io_uring,
@@ -104,14 +97,6 @@ class Caller:
         )
 
     @property
-    def pid(self) -> int:
-        """The thread's process; 0 if the thread is gone or not to be seen."""
-        try:
-            return int(_status(self.tid)["Tgid"])
-        except (FileNotFoundError, ProcessLookupError):
-            return 0
-
-    @property
     def command(self) -> str:
         """The thread's name with what is not printable escaped, `?` if it is gone or not to be seen."""
         try:
@@ -120,11 +105,6 @@ class Caller:
             return "?"
         text = name.decode(errors="backslashreplace")
         return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-    @property
-    def description(self) -> str:
-        """For people and logs: `uid 1000, pid 4711 (curl)`."""
-        return f"uid {self.uid}, pid {self.pid or '?'} ({self.command})"
 
 
 def open_thread(tid: int) -> int:

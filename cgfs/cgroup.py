@@ -1,4 +1,4 @@
-"""Directories of cgroup2 by descriptor: opened by cgroup id, their ancestors, owners and extended attributes.
+"""Directories of cgroup2 by descriptor: opened by cgroup id, their owners and extended attributes.
 
 A cgroup's id is the inode number of its directory and never used again; a cgroup that is gone cannot be opened by it,
 whatever else has its name now. Must not know what control files and filters are.
@@ -12,9 +12,6 @@ from dataclasses import dataclass
 
 from cgfs._native import ffi, lib
 from cgfs.descriptor import Descriptor
-
-ROOT_ID = 1
-"""The id of the hierarchy's root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +37,6 @@ def open_cgroup(mount_fd: int, id_: int) -> Descriptor:
 def cgroup_id(cgroup_fd: int) -> int:
     """The id of the cgroup open as *cgroup_fd* (borrowed)."""
     return os.fstat(cgroup_fd).st_ino
-
-
-def ancestor_ids(cgroup_fd: int) -> tuple[int, ...]:
-    """The ids of the ancestors of the cgroup open as *cgroup_fd* (borrowed), from its parent to the mount's root.
-
-    Raises OSError: ENOENT if the cgroup is not below the root of the mount that *cgroup_fd* was opened in.
-    """
-    ids: list[int] = []
-    current = Descriptor(os.dup(cgroup_fd))
-    try:
-        while (parent := _parent(current.fd)) is not None:
-            current.close()
-            current = parent
-            ids.append(cgroup_id(current.fd))
-    finally:
-        current.close()
-    return tuple(ids)
 
 
 def controllers_owner(cgroup_fd: int, id_: int, *, wait: bool = True) -> Owner:
@@ -126,13 +106,3 @@ def remove_xattr(cgroup_fd: int, name: str) -> None:
     except OSError as error:
         if error.errno != errno.ENODATA:
             raise
-
-
-def _parent(cgroup_fd: int) -> Descriptor | None:
-    """The parent (O_PATH), None at the root of the mount."""
-    fd = lib.cgfs_cgroup_parent(cgroup_fd)
-    if fd == -errno.EXDEV:
-        return None
-    if fd < 0:
-        raise OSError(-fd, f"opening a cgroup's parent: {os.strerror(-fd)}")
-    return Descriptor(fd)

@@ -39,10 +39,6 @@ def split_control_node(node: int) -> tuple[int, int]:
     return node & _DIRECTORY_MASK, node >> _INDEX_SHIFT & _INDEX_MASK
 
 
-def is_control(node: int) -> bool:
-    return bool(node & _CONTROL)
-
-
 @dataclass(frozen=True, slots=True)
 class ControlIoctl:
     """An ioctl on a control file. Its caller waits in the kernel until `Mirror.answer`."""

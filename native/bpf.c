@@ -385,11 +385,6 @@ int cgfs_map_update(int map_fd, const void *key, const void *value, uint64_t fla
 	return map_element(BPF_MAP_UPDATE_ELEM, map_fd, key, value, flags);
 }
 
-int cgfs_map_delete(int map_fd, const void *key)
-{
-	return map_element(BPF_MAP_DELETE_ELEM, map_fd, key, NULL, 0);
-}
-
 int cgfs_map_freeze(int map_fd)
 {
 	union bpf_attr attr;

@@ -101,7 +101,6 @@ int cgfs_map_create(uint32_t type, uint32_t key_size, uint32_t value_size, uint3
 int cgfs_map_info(int map_fd, struct cgfs_map_info *info);
 int cgfs_map_lookup(int map_fd, const void *key, void *value);
 int cgfs_map_update(int map_fd, const void *key, const void *value, uint64_t flags);
-int cgfs_map_delete(int map_fd, const void *key);
 int cgfs_map_freeze(int map_fd);
 
 /* --- the bpf file system ------------------------------------------------------------------------------------------ */

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Sources: open_by_handle_at(2), fs/kernfs/mount.c (kernfs_export_ops), openat2(2). */
+/* Sources: open_by_handle_at(2), fs/kernfs/mount.c (kernfs_export_ops). */
 #include "cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* FILEID_KERNFS of include/linux/exportfs.h: the handle is the kernfs id, which is the cgroup's. */
@@ -59,15 +57,4 @@ int cgfs_cgroup_file_owner(int mount_fd, uint64_t id, uint32_t *uid, uint32_t *g
 	*uid = st.st_uid;
 	*gid = st.st_gid;
 	return 0;
-}
-
-int cgfs_cgroup_parent(int cgroup_fd)
-{
-	struct open_how how = {
-		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_NO_XDEV,	/* ".." of a mount's root would lead out of it */
-	};
-	long fd = syscall(SYS_openat2, cgroup_fd, "..", &how, sizeof(how));
-
-	return fd < 0 ? -errno : (int)fd;
 }

@@ -11,7 +11,5 @@ int cgfs_cgroup_open(int mount_fd, uint64_t cgroup_id);
 int cgfs_cgroup_file_id(int cgroup_fd, const char *name, uint64_t *id);
 /* Who owns the file with that kernfs id; waits for nobody. -ESTALE if it is gone. Both return 0 or -errno. */
 int cgfs_cgroup_file_owner(int mount_fd, uint64_t id, uint32_t *uid, uint32_t *gid);
-/* Open the parent of cgroup_fd with O_PATH. -EXDEV at the root of the mount. */
-int cgfs_cgroup_parent(int cgroup_fd);
 
 #endif

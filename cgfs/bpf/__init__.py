@@ -5,6 +5,7 @@ program.py     programs: load, find, describe, pin, run
 map.py         maps: create, find, read, write, freeze, pin
 attachment.py  what is attached to a cgroup, attach, replace, detach; links
 object.py      ELF objects, with libbpf
+fdinfo.py      what only /proc says of programs and maps
 
 Knows nothing of control files. OSError is its only error. cffi data never leaves it.
 """

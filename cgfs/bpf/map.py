@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from cgfs._native import ffi, lib
+from cgfs.bpf.fdinfo import fdinfo
 from cgfs.bpf.kernel import MapType, check, check_kind
 from cgfs.descriptor import Descriptor
 
@@ -112,13 +113,6 @@ class Map(Descriptor):
         result = lib.cgfs_map_update(self.fd, ffi.from_buffer(key), ffi.from_buffer(value), 0)
         check(result, f"writing to the BPF map {info.name}")
 
-    def delete(self, key: bytes) -> None:
-        """Remove *key*. Raises OSError: ENOENT if it is not there, EINVAL for an ARRAY, which keeps all its
-        keys.
-        """
-        info = self._info_for(key, _PLAIN)
-        check(lib.cgfs_map_delete(self.fd, ffi.from_buffer(key)), f"deleting from the BPF map {info.name}")
-
     def freeze(self) -> None:
         """From now on no process can change the map's content, for good."""
         check(lib.cgfs_map_freeze(self.fd), "freezing a BPF map")
@@ -137,8 +131,13 @@ class Map(Descriptor):
 
     def is_frozen(self) -> bool:
         """Whether its content can change no more."""
-        fdinfo = Path(f"/proc/thread-self/fdinfo/{self.fd}").read_text(encoding="ascii", errors="replace")
-        return "\nfrozen:\t1\n" in fdinfo
+        return fdinfo(self.fd).get("frozen") == "1"
+
+    def memory(self) -> int:
+        """How many bytes of the kernel's it takes, or would if it were full; without what its values refer to."""
+        info = self.info()
+        values = _number_of_possible_cpus() if info.type in _PER_CPU | {MapType.PERCPU_HASH} else 1
+        return max(int(fdinfo(self.fd)["memlock"]), info.max_entries * (info.key_size + info.value_size * values))
 
 
 def _number_of_possible_cpus() -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from cgfs._native import ffi, lib
+from cgfs.bpf.fdinfo import fdinfo
 from cgfs.bpf.kernel import AttachType, ProgType, check, check_kind
 from cgfs.bpf.map import Map
 from cgfs.descriptor import Descriptor
@@ -114,6 +115,10 @@ class Program(Descriptor):
     def bind_map(self, map_: Map) -> None:
         """Have *map_* (borrowed) live as long as the program, and be listed in its `map_ids`."""
         check(lib.cgfs_prog_bind_map(self.fd, map_.fd), "binding a map to a BPF program")
+
+    def memory(self) -> int:
+        """How many bytes of the kernel's its instructions take; without its maps."""
+        return int(fdinfo(self.fd)["memlock"])
 
     def dup(self) -> Self:
         """Another owner of the same program."""

@@ -1,36 +1,45 @@
 """Programs that came through the ioctl, kept as pins in bpffs in the attacher's name until the reboot.
 
 A pin is DIRECTORY/UID-ID-TAG: the attacher's uid, the program's id and tag, owned by that uid, mode 0600. It keeps the
-program with its live maps. A quota bounds how many one user keeps: the oldest goes first, since a program that is
-attached stays attached without its pin.
+program with its live maps. Two quotas bound what one user keeps: so many programs, and so many bytes of the kernel's
+memory, maps included. The oldest goes first, since a program that is attached stays attached without its pin. One that
+is too large by itself, or has maps of which nobody can say how large they become, is not kept.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cgfs.bpf import Program
+from cgfs.bpf import Map, MapType, Program
 from cgfs.store.entry import Entry, Origin, instructions_of
 
 QUOTA = 64
+QUOTA_BYTES = 64 << 20
+_BOUNDLESS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS, MapType(33)})
+"""The types of maps that come to hold more memory than they say: that of other maps; 33 is BPF_MAP_TYPE_ARENA."""
 PIN_NAME = re.compile(r"(?P<uid>\d+)-(?P<id>\d+)-(?P<tag>[0-9a-f]{16})")
 
 
 class PinStore:
     """The pins in *directory*, a root-owned directory in a bpffs."""
 
-    def __init__(self, directory: Path, quota: int = QUOTA) -> None:
+    def __init__(self, directory: Path, *, quota: int = QUOTA, quota_bytes: int = QUOTA_BYTES) -> None:
         self.directory = directory
         self.quota = quota
+        self.quota_bytes = quota_bytes
 
     def keep(self, program: Program, uid: int, gid: int) -> None:
-        """Pin *program* (borrowed) for *uid*; one that is kept already, or does the same, stays as it is."""
+        """Pin *program* (borrowed) for *uid*; one that is kept already, or does the same, stays as it is.
+
+        Raises OSError EDQUOT if it is more by itself than one user may keep.
+        """
         info = program.info()
         name = f"{uid}-{info.id}-{info.tag}"
         if (self.directory / name).exists() or self._keeps_the_same(program, uid, info.tag):
             return
-        self._make_room(uid)
+        self._make_room(uid, _memory_of(program))
         program.pin(self.directory / name)
         os.chmod(self.directory / name, 0o600)
         os.chown(self.directory / name, uid, gid)
@@ -86,12 +95,40 @@ class PinStore:
         except (FileNotFoundError, PermissionError):  # nothing was ever pinned; or not for us to see
             return []
 
-    def _make_room(self, uid: int) -> None:
-        """The oldest go first: the kernel numbers programs upwards."""
+    def _make_room(self, uid: int, memory: dict[str, int]) -> None:
+        """For a program that takes *memory*. The oldest go first: the kernel numbers programs upwards."""
+        if sum(memory.values()) > self.quota_bytes:
+            needed = f"it takes {sum(memory.values()) >> 10} KiB with its maps"
+            raise OSError(errno.EDQUOT, f"{needed}, and one user keeps at most {self.quota_bytes >> 10} KiB")
         own = [path for path in self._pins() if path.name.startswith(f"{uid}-")]
-        by_age = sorted(own, key=lambda path: int(path.name.split("-")[1]))
-        for path in by_age[: max(0, len(own) - self.quota + 1)]:
-            path.unlink(missing_ok=True)
+        own.sort(key=lambda path: int(path.name.split("-")[1]), reverse=True)
+        for number, path in enumerate(own, start=2):
+            memory = memory | _memory_of_pin(path)
+            if number > self.quota or sum(memory.values()) > self.quota_bytes:
+                path.unlink(missing_ok=True)
+
+
+def _memory_of(program: Program) -> dict[str, int]:
+    """How many bytes the program (borrowed) and each of its maps take. Maps that programs share are named alike.
+
+    Raises OSError EDQUOT where that cannot be said.
+    """
+    info = program.info()
+    memory = {f"program {info.id}": program.memory()}
+    for map_id in info.map_ids:
+        with Map.by_id(map_id) as map_:
+            if map_.info().type in _BOUNDLESS:
+                raise OSError(errno.EDQUOT, f"nobody can say how large its map {map_.info().name} becomes")
+            memory[f"map {map_id}"] = map_.memory()
+    return memory
+
+
+def _memory_of_pin(path: Path) -> dict[str, int]:
+    try:
+        with Program.pinned(path) as program:
+            return _memory_of(program)
+    except OSError:
+        return {}
 
 
 def _content(program: Program) -> str:

@@ -12,7 +12,10 @@ static const int BPF_PROG_TYPE_CGROUP_SOCK;
 static const int BPF_MAP_TYPE_HASH;
 static const int BPF_MAP_TYPE_ARRAY;
 static const int BPF_MAP_TYPE_PROG_ARRAY;
+static const int BPF_MAP_TYPE_PERCPU_HASH;
 static const int BPF_MAP_TYPE_PERCPU_ARRAY;
+static const int BPF_MAP_TYPE_ARRAY_OF_MAPS;
+static const int BPF_MAP_TYPE_HASH_OF_MAPS;
 
 #define BPF_F_ALLOW_OVERRIDE ...
 #define BPF_F_ALLOW_MULTI ...
@@ -90,7 +93,6 @@ int cgfs_map_create(uint32_t type, uint32_t key_size, uint32_t value_size, uint3
 int cgfs_map_info(int map_fd, struct cgfs_map_info *info);
 int cgfs_map_lookup(int map_fd, const void *key, void *value);
 int cgfs_map_update(int map_fd, const void *key, const void *value, uint64_t flags);
-int cgfs_map_delete(int map_fd, const void *key);
 int cgfs_map_freeze(int map_fd);
 
 int cgfs_is_bpffs(int fd);

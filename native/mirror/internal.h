@@ -320,7 +320,8 @@ void poller_control_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t fil
 /* --- watch.c: what others change on the cgroup2 mount ------------------------------------------------------------------- */
 
 int watch_start(struct cgfs_mirror *mirror);
-void watch_stop(struct cgfs_mirror *mirror);
+/* Returns false if a thread is left behind, which uses the mirror until somebody gives back a lock. */
+bool watch_stop(struct cgfs_mirror *mirror);
 /*
  * What to answer where the file or directory of a request is gone: ESTALE, and the kernel looks all names on the way up
  * anew, once. From then on the directory is known to be gone, and whoever asks for a name in it has it open: ENOENT, as
@@ -328,10 +329,13 @@ void watch_stop(struct cgfs_mirror *mirror);
  */
 int watch_gone_error(struct request *request);
 /*
- * Wait until the kernel has been told to forget what was changed on cgroup2 before this call, by whomever. Waits
- * ten seconds at most. Called by a handler after loop_may_block(), of a request whose caller has no directory locked.
+ * Wait until the kernel has been told to forget what was changed on cgroup2 before this call, by whomever, but in
+ * directories that somebody keeps locked. Waits a second at most. Called by a handler after loop_may_block(), of a
+ * request whose caller has no directory locked.
  */
 void watch_settle(struct cgfs_mirror *mirror);
+/* The kernel does not believe any more that there is a name for that node, which was removed. */
+void watch_note_expired(struct cgfs_mirror *mirror, uint64_t node);
 
 /*
  * The fanotify event at offset *at of buffer, copied to metadata since it need not be aligned, and *at moved behind it.
@@ -361,18 +365,19 @@ enum stale_what {
 	STALE_ALL,		/* events were lost */
 };
 int stale_start(struct cgfs_mirror *mirror);
-void stale_stop(struct cgfs_mirror *mirror);
+bool stale_stop(struct cgfs_mirror *mirror, const struct timespec *deadline);	/* as watch_stop() */
 /* Never waits. name (copied) may be NULL. */
 void stale_add(struct cgfs_mirror *mirror, enum stale_what what, uint64_t node, const char *name, uint64_t child);
-/* Wait until all that was added before has been told, or until the deadline (CLOCK_MONOTONIC). */
+/* Wait until all that was added before has been told, but where a directory is kept locked, or until the deadline. */
 void stale_flush(struct cgfs_mirror *mirror, const struct timespec *deadline);
 
 /* --- replay.c: inotify events for what FUSE does not see ------------------------------------------------------------------ */
 
 enum replay_what { REPLAY_MODIFIED, REPLAY_CREATED, REPLAY_DELETED };
 int replay_start(struct cgfs_mirror *mirror);
-void replay_end(struct cgfs_mirror *mirror);	/* waits for what is being replayed; from then on nothing is */
-void replay_stop(struct cgfs_mirror *mirror);	/* and free it */
+/* Waits for what is being replayed, but not for long where somebody holds a lock; from then on nothing is. */
+void replay_end(struct cgfs_mirror *mirror);
+bool replay_stop(struct cgfs_mirror *mirror);	/* and free it; returns as watch_stop() */
 /*
  * Let watchers on the mirror see that the node was modified (name NULL), or that name was made in or removed from that
  * directory; child is the kernfs id it had. Never waits.

@@ -58,7 +58,10 @@ int cgfs_mirror_start(struct cgfs_mirror *mirror);
  * on cgroup2 raises inotify events on it. From here on it raises none.
  */
 void cgfs_mirror_let_go(struct cgfs_mirror *mirror);
-/* Wait for the connection to end (unmount or abort), join all threads, close and free everything. */
+/*
+ * Wait for the connection to end (unmount or abort), join all threads, close and free everything. Threads that wait for
+ * a directory which somebody keeps locked are waited for a second or two; then they are left, and what they use with them.
+ */
 void cgfs_mirror_close(struct cgfs_mirror *mirror);
 
 /* The relay's other end (borrowed): a SOCK_SEQPACKET socket that speaks as /dev/fuse does, INIT first (minor 13). */

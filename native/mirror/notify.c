@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the kernel must not believe any more, in its words: the notifications. Sent by stale.c's threads only.
+ * What the kernel must not believe any more, in its words: the notifications. Sent by stale.c's thread, or in the lane of
+ * the directory (lanes.c) where the kernel takes a lock for it: the directory's to find a name in it, and those of the
+ * pages of its listing.
  *
  * A name is never dropped, only expired: the kernel asks again when it is next used. Dropping it would tear what was
  * made anew under the same name from those who are in it.
@@ -11,6 +13,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "stale.h"
@@ -74,19 +77,35 @@ static void expire_everything(const struct cgfs_mirror *mirror)
 				"mirror (%s): mount it anew\n", strerror(-error));
 }
 
-/* --- what is stale ----------------------------------------------------------------------------------------------------- */
+/* --- in the directory's lane --------------------------------------------------------------------------------------------- */
 
-static void expire_files(const struct cgfs_mirror *mirror, uint64_t dir)
+enum expiry {
+	EXPIRE_LISTING,
+	EXPIRE_NAME,		/* text, which stood for the directory child */
+	EXPIRE_FILES,		/* and the listing */
+	EXPIRE_ALL_FILES,	/* also those that are always there */
+	EXPIRE_CHILDREN,	/* the files of each child directory, in its own lane */
+};
+
+static void add(struct lanes *lanes, enum expiry what, uint64_t dir)
+{
+	if (lanes_add(lanes, what, dir, "", 0, true) || lanes_have_ended(lanes))
+		return;
+	perror("cgfs: cannot keep the kernel's view of cgroup2 up to date");
+	abort();
+}
+
+static void expire_files(struct cgfs_mirror *mirror, uint64_t dir)
 {
 	const char *name;
 
 	if (forget_listing(mirror, dir))
 		return;
-	for (size_t i = 0; names_next(mirror, &i, &name);)
+	for (size_t i = 0; names_next(mirror, &i, &name) && !lanes_have_ended(stale_lanes(mirror));)
 		expire_name(mirror, dir, name);
 }
 
-static void expire_files_of_children(const struct cgfs_mirror *mirror, uint64_t node)
+static void expire_files_of_children(struct cgfs_mirror *mirror, uint64_t node)
 {
 	int fd = node_open(mirror, node, O_RDONLY | O_DIRECTORY);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -97,8 +116,11 @@ static void expire_files_of_children(const struct cgfs_mirror *mirror, uint64_t 
 		return;
 	}
 	while ((entry = readdir(dir))) {
-		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			expire_files(mirror, node_id(mirror, NULL, entry->d_ino));
+		uint64_t child = node_id(mirror, NULL, entry->d_ino);
+
+		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    !forget_attributes(mirror, child))
+			add(stale_lanes(mirror), EXPIRE_FILES, child);
 	}
 	closedir(dir);
 }
@@ -107,7 +129,7 @@ static void expire_files_of_children(const struct cgfs_mirror *mirror, uint64_t 
  * A file that was open when its directory was removed stays in the kernel's cache when it is closed, and its directory
  * with it, for which a descriptor is kept (removed.c): what is expired goes at once.
  */
-static void expire_files_of_removed(struct cgfs_mirror *mirror, uint64_t dir)
+static void expire_all_files(struct cgfs_mirror *mirror, uint64_t dir)
 {
 	/* Those that names_next() does not say: cgroup_base_files in kernel/cgroup/cgroup.c. */
 	static const char *const always[] = {
@@ -116,11 +138,6 @@ static void expire_files_of_removed(struct cgfs_mirror *mirror, uint64_t dir)
 		"cgroup.freeze", "cgroup.kill", "cgroup.pressure",
 	};
 
-	if (forget_attributes(mirror, dir)) {
-		/* What the kernel had under that name was another directory, and it will never say that it forgets this. */
-		removed_forget(mirror, dir);
-		return;
-	}
 	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
 		expire_name(mirror, dir, always[i]);
 	for (size_t i = 0; i < mirror->n_control_names; i++)
@@ -128,39 +145,95 @@ static void expire_files_of_removed(struct cgfs_mirror *mirror, uint64_t dir)
 	expire_files(mirror, dir);
 }
 
-void stale_tell(struct cgfs_mirror *mirror, const struct stale_item *item, bool first)
+void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand)
 {
-	bool known;
+	switch ((enum expiry)errand->what) {
+	case EXPIRE_LISTING:
+		forget_listing(mirror, errand->node);
+		break;
+	case EXPIRE_NAME:
+		expire_name(mirror, errand->node, errand->text);
+		watch_note_expired(mirror, errand->child);
+		break;
+	case EXPIRE_FILES:
+		expire_files(mirror, errand->node);
+		break;
+	case EXPIRE_ALL_FILES:
+		expire_all_files(mirror, errand->node);
+		break;
+	case EXPIRE_CHILDREN:
+		expire_files_of_children(mirror, errand->node);
+		break;
+	}
+}
 
+/* --- what is stale ----------------------------------------------------------------------------------------------------- */
+
+static void tell_of_creation(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item, bool first)
+{
+	if (forget_attributes(mirror, item->node))
+		return;
+	add(lanes, EXPIRE_LISTING, item->node);
+	if (first)
+		replay_add(mirror, REPLAY_CREATED, item->node, item->name, 0);
+}
+
+/*
+ * The name, too, where the kernel knows nothing of what was removed: somebody may be listing the directory, and when he goes
+ * on, the kernel makes names of what he was told. Where there is no room for the name it is not expired. Who uses it
+ * finds out that what it stood for is gone (stale.c), but where the kernel knows it from such a listing only: that name
+ * is believed until its time is up.
+ */
+static void tell_of_removal(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item, bool first)
+{
+	uint64_t child = node_id(mirror, NULL, item->child);
+
+	forget_attributes(mirror, child);
+	if (forget_attributes(mirror, item->node)) {
+		watch_note_expired(mirror, child);
+		return;
+	}
+	lanes_add(lanes, EXPIRE_NAME, item->node, item->name, child, false);
+	add(lanes, EXPIRE_LISTING, item->node);
+	if (first)
+		replay_add(mirror, REPLAY_DELETED, item->node, item->name, item->child);
+}
+
+static void tell_of_removal_by_us(struct cgfs_mirror *mirror, struct lanes *lanes, uint64_t dir)
+{
+	/* If it is not known, what the kernel had under that name was another directory, and it will never say that it
+	 * forgets this. */
+	if (forget_attributes(mirror, dir))
+		removed_forget(mirror, dir);
+	else
+		add(lanes, EXPIRE_ALL_FILES, dir);
+}
+
+void stale_tell(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item, bool first)
+{
 	switch (item->what) {
 	case STALE_CREATED:
-		known = forget_listing(mirror, item->node) == 0;
-		if (known && first)
-			replay_add(mirror, REPLAY_CREATED, item->node, item->name, 0);
+		tell_of_creation(mirror, lanes, item, first);
 		break;
 	case STALE_DELETED:
-		known = forget_listing(mirror, item->node) == 0;
-		if (known)
-			expire_name(mirror, item->node, item->name);
-		if (known && first)
-			replay_add(mirror, REPLAY_DELETED, item->node, item->name, item->child);
+		tell_of_removal(mirror, lanes, item, first);
 		break;
 	case STALE_NODE:
 	case STALE_EVENT:
-		known = forget_attributes(mirror, item->node) == 0;
-		if (known && first && item->what == STALE_EVENT)
+		if (!forget_attributes(mirror, item->node) && first && item->what == STALE_EVENT)
 			replay_add(mirror, REPLAY_MODIFIED, item->node, NULL, 0);
 		break;
 	case STALE_FILES:
-		expire_files(mirror, item->node);
+		if (!forget_attributes(mirror, item->node))
+			add(lanes, EXPIRE_FILES, item->node);
 		break;
 	case STALE_CHILDREN:
-		expire_files_of_children(mirror, item->node);
+		add(lanes, EXPIRE_CHILDREN, item->node);
 		break;
 	case STALE_REMOVED:
 		/* Of most directories nothing is left by then. */
 		if (!first)
-			expire_files_of_removed(mirror, item->node);
+			tell_of_removal_by_us(mirror, lanes, item->node);
 		break;
 	case STALE_ALL:
 		if (first)

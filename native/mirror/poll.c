@@ -99,14 +99,15 @@ static void note_read(struct poller *poller, const struct fanotify_event_metadat
 {
 	const struct fanotify_event_info_fid *info = (const struct fanotify_event_info_fid *)details;
 	const struct file_handle *handle = (const struct file_handle *)info->handle;
+	struct waiter *waiter = NULL;
 	uint64_t id;
 
 	if (event->mask & FAN_Q_OVERFLOW || event->event_len <= event->metadata_len ||
 	    handle->handle_bytes != sizeof(id))
 		return;
 	memcpy(&id, handle->f_handle, sizeof(id));
-	for (struct waiter *waiter = poller->waiters; waiter; waiter = waiter->next) {
-		if (waiter->process == (uint32_t)event->pid && node_kernfs_id(poller->mirror, waiter->node) == id)
+	while ((waiter = waiter_find(poller, BY_KERNFS_ID, id, waiter))) {
+		if (waiter->process == (uint32_t)event->pid)
 			waiter->read = true;
 	}
 }
@@ -236,14 +237,15 @@ static void poll_control(struct request *request, const struct fuse_poll_in *in)
 void poller_control_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle)
 {
 	struct poller *poller = mirror->poller;
+	struct waiter *waiter = NULL;
 	uint64_t fingerprint;
 
 	if (!poller->n_waiters)
 		return;
 	fingerprint = control_fingerprint(mirror, node);
 	pthread_mutex_lock(&poller->lock);
-	for (struct waiter *waiter = poller->waiters; waiter; waiter = waiter->next) {
-		if (waiter->node == node && waiter->file_handle == file_handle) {
+	while ((waiter = waiter_find(poller, BY_FILE_HANDLE, file_handle, waiter))) {
+		if (waiter->node == node) {
 			waiter->fingerprint = fingerprint;
 			waiter->changed = false;
 		}
@@ -288,7 +290,7 @@ int poller_create(struct cgfs_mirror *mirror)
 	poller->fan_fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_FID, O_RDONLY);
 	if (poller->wake_fd < 0 || poller->fan_fd < 0)
 		return -errno;
-	error = start_thread(&poller->thread, waiter_main, poller);
+	error = start_thread(&poller->thread, wake_main, poller);
 	poller->started = error == 0;
 	return error;
 }
@@ -296,6 +298,7 @@ int poller_create(struct cgfs_mirror *mirror)
 void poller_destroy(struct cgfs_mirror *mirror)
 {
 	struct poller *poller = mirror->poller;
+	struct waiter *waiter;
 
 	pthread_mutex_lock(&poller->lock);
 	poller->ended = true;
@@ -304,10 +307,8 @@ void poller_destroy(struct cgfs_mirror *mirror)
 		eventfd_write(poller->wake_fd, 1);
 		pthread_join(poller->thread, NULL);
 	}
-	while (poller->waiters) {
-		struct waiter *waiter = poller->waiters;
-
-		poller->waiters = waiter->next;
+	while ((waiter = waiter_find(poller, ALL, 0, NULL))) {
+		waiter_unlink(poller, waiter);
 		waiter_put(poller, waiter);
 	}
 	close_fd(&poller->wake_fd);

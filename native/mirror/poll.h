@@ -1,17 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What poll.c and waiter.c share: the open files that somebody polls. */
+/* What poll.c, waiter.c and wake.c share: the open files that somebody polls. */
 #ifndef CGFS_MIRROR_POLL_H
 #define CGFS_MIRROR_POLL_H
 
 #include "internal.h"
 
+/* How waiters are found. */
+enum waiter_index {
+	BY_KERNEL_HANDLE,	/* which is one waiter's alone */
+	BY_FILE_HANDLE,
+	BY_KERNFS_ID,		/* of the file; of the directory of a control file */
+	ALL,			/* their key is 0 */
+	N_INDEXES,
+};
+#define N_BUCKETS 1024
+
 /* An open file that somebody polls. */
 struct waiter {
-	struct waiter *next;
-	uint64_t kernel_handle;		/* these three are constant */
-	uint64_t node;
-	uint64_t file_handle;
+	uint64_t node;			/* these two are constant */
+	uint64_t keys[N_INDEXES];
 	/* Guarded by the poller's lock: */
+	struct waiter *next[N_INDEXES];	/* in the bucket */
+	struct waiter **link[N_INDEXES];	/* what points to this one there */
 	unsigned int references;
 	int fd;				/* what is polled, set once; -1: not yet, or a control file */
 	struct open_file *file;		/* counted: whose fd it is; NULL: ours */
@@ -36,7 +46,7 @@ struct poller {
 	_Atomic(uint64_t) next_handle;
 	atomic_uint n_waiters;
 	pthread_mutex_t lock;		/* taken before no other */
-	struct waiter *waiters;
+	struct waiter *buckets[N_INDEXES][N_BUCKETS];
 	bool ended;
 };
 
@@ -45,6 +55,10 @@ struct poller {
 /* The waiter of an open file, counted until waiter_put(); with create a new one if there is none. NULL: none. */
 struct waiter *waiter_get(const struct request *request, const struct fuse_poll_in *in, bool create);
 void waiter_put(struct poller *poller, struct waiter *waiter);
+/* With the lock held: the first waiter of that key, or the one that follows; NULL: there is none. */
+struct waiter *waiter_find(const struct poller *poller, enum waiter_index index, uint64_t key, const struct waiter *after);
+/* With the lock held: it is found no more. It is put by whoever calls this. */
+void waiter_unlink(struct poller *poller, struct waiter *waiter);
 /*
  * The caller of FUSE_POLL is to be woken by the next change. Called before the state is looked at that is answered,
  * so that no change is lost in between.
@@ -54,6 +68,12 @@ void waiter_arm(struct poller *poller, struct waiter *waiter, const struct fuse_
 void waiter_wake(struct poller *poller, struct waiter *waiter);
 /* What is attached where the control file's node says, as a number that differs when it has changed. */
 uint64_t control_fingerprint(const struct cgfs_mirror *mirror, uint64_t node);
-void *waiter_main(void *poller);
+/* Let whoever polls the control file know of a change, unless fingerprint is what he has seen. Returns false then. */
+bool control_note_change(struct poller *poller, uint64_t node, const uint64_t *fingerprint);
+void waiters_wake_up_thread(struct poller *poller);
+
+/* --- wake.c: the thread that wakes them ------------------------------------------------------------------------------- */
+
+void *wake_main(void *poller);
 
 #endif

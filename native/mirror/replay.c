@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Lets inotify watchers on the mirror see what others did on cgroup2. FUSE has no message for it, so a thread does on
+ * Lets inotify watchers on the mirror see what others did on cgroup2. FUSE has no message for it, so threads do on
  * the mirror itself what raises the event there, and the requests that come of it are answered without touching cgroup2
  * (replay_answer.c):
  *
@@ -12,11 +12,14 @@
  *               directory any more: since the kernel holds the parent's lock, and an id is never used again, it is
  *               sure that what the kernel then takes for removed is.
  *
- * The thread waits on our own mount. So that nothing else has to wait for it:
- * - It has a table of descriptors of its own, without the connection to the kernel. When the daemon is killed the
- *   connection is closed, and with it ends whatever this thread is waiting for.
- * - It works on a copy of the mount that is not in the tree of mounts, so that the mirror can be unmounted while it
- *   works. The copy keeps the connection alive, so it goes when the mirror is mounted nowhere in our namespace.
+ * Who does it waits on our own mount, and for the locks of directories. So that nothing else has to wait for that:
+ * - What is done in one directory, or to one file, has a lane (lanes.c). What somebody who holds a lock keeps from being
+ *   done is bounded: of more, there are no events.
+ * - The threads have a table of descriptors of their own, without the connection to the kernel. When the daemon is
+ *   killed the connection is closed, and with it ends whatever they are waiting for.
+ * - They work on a copy of the mount that is not in the tree of mounts, so that the mirror can be unmounted while they
+ *   work. The copy keeps the connection alive, so it goes when the mirror is mounted nowhere in our namespace: one
+ *   thread looks for that, and does nothing else.
  *
  * On a mirror mounted read-only nothing can be replayed.
  *
@@ -39,21 +42,24 @@
 #include <sys/syscall.h>
 
 #include "loop.h"
+#include "monotonic.h"
 
-static void act_free(struct act *act)
+#define END_MS 1000
+
+/* --- what is to be replayed: in a lane, where it may wait ------------------------------------------------------------- */
+
+/* The path of a descriptor in this thread's table: /proc/self has those of the other threads. */
+static void own_fd_path(int fd, char path[FD_PATH_SIZE])
 {
-	free(act->path);
-	free(act);
+	snprintf(path, FD_PATH_SIZE, "/proc/thread-self/fd/%d", fd);
 }
-
-/* --- what is to be replayed --------------------------------------------------------------------------------------- */
 
 static int path_of(int fd, char path[PATH_MAX])
 {
 	char link[FD_PATH_SIZE];
 	ssize_t length;
 
-	fd_path(fd, link);
+	own_fd_path(fd, link);
 	length = readlink(link, path, PATH_MAX);
 	if (length < 0)
 		return -errno;
@@ -81,85 +87,102 @@ static int path_below_source(const struct cgfs_mirror *mirror, uint64_t node, co
 	return asprintf(below, ".%s%s%s", path + length, name ? "/" : "", name ? name : "") < 0 ? -ENOMEM : 0;
 }
 
-static bool is_queued(const struct replay *replay, const struct act *act)
+static int modify(int copy, const char *below)
 {
-	for (const struct act *other = replay->first; other; other = other->next) {
-		if (other->what == act->what && strcmp(other->path, act->path) == 0)
-			return true;
-	}
-	return false;
+	char link[FD_PATH_SIZE], path[FD_PATH_SIZE + PATH_MAX];
+
+	own_fd_path(copy, link);
+	snprintf(path, sizeof(path), "%s/%s", link, below);
+	return truncate(path, 0);
 }
 
-void replay_add(struct cgfs_mirror *mirror, enum replay_what what, uint64_t node, const char *name, uint64_t child)
+/* Whether the kernel knows the name in that directory. So that it need not ask for the directory's own attributes when
+ * it looks, which would end the look, they are asked for before. */
+static bool is_cached(int parent, const char *name)
+{
+	struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_CACHED};
+	CLEANUP_FD int fd = -1;
+	struct stat st;
+
+	if (fstat(parent, &st) == 0)
+		fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof(how));
+	return fd >= 0;
+}
+
+static int create(int copy, char *path, const char *name)
+{
+	CLEANUP_FD int parent = -1;
+
+	path[strlen(path) - strlen(name)] = '\0';
+	parent = openat(copy, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (parent < 0 || is_cached(parent, name))
+		return -1;
+	return mkdirat(parent, name, 0755);
+}
+
+/* Returns as the system call does, for nobody: if it fails there is nobody to be told of the event. */
+static int replay_errand(const struct cgfs_mirror *mirror, const struct errand *errand)
+{
+	const char *name = *errand->text ? errand->text : NULL;
+	int copy = mirror->replay->copy, result = -1;
+	char *path;
+
+	if (node_is_control(errand->node))
+		name = mirror->control_names[node_control_index(errand->node)];
+	if (path_below_source(mirror, errand->node, name, &path))
+		return -1;
+	switch ((enum replay_what)errand->what) {
+	case REPLAY_MODIFIED:
+		result = modify(copy, path);
+		break;
+	case REPLAY_CREATED:
+		result = create(copy, path, name);
+		break;
+	case REPLAY_DELETED:
+		result = unlinkat(copy, path, AT_REMOVEDIR);
+		break;
+	}
+	free(path);
+	return result;
+}
+
+static void perform(struct cgfs_mirror *mirror, const struct errand *errand)
 {
 	struct replay *replay = mirror->replay;
-	struct act *act;
+	struct act self = {.tid = (uint32_t)gettid(), .errand = errand}, **link;
 
-	if (!replay || !atomic_load(&replay->tid))
-		return;
-	act = calloc(1, sizeof(*act));
-	if (!act)
-		return;
-	*act = (struct act){.what = what, .node = node, .child = child};
-	if (node_is_control(node))
-		name = mirror->control_names[node_control_index(node)];
-	if (path_below_source(mirror, node, name, &act->path)) {
-		free(act);
-		return;
-	}
-	act->name = name ? act->path + strlen(act->path) - strlen(name) : NULL;
 	pthread_mutex_lock(&replay->lock);
-	if (replay->ended || (what == REPLAY_MODIFIED && is_queued(replay, act))) {
-		act_free(act);
-	} else {
-		*replay->last = act;
-		replay->last = &act->next;
-		eventfd_write(replay->wake_fd, 1);
-	}
+	self.next = replay->acts;
+	replay->acts = &self;
+	replay->n_acts++;
+	pthread_mutex_unlock(&replay->lock);
+	replay_errand(mirror, errand);
+	pthread_mutex_lock(&replay->lock);
+	for (link = &replay->acts; *link != &self; link = &(*link)->next)
+		;
+	*link = self.next;
+	replay->n_acts--;
 	pthread_mutex_unlock(&replay->lock);
 }
 
-static struct act *take(struct replay *replay)
-{
-	struct act *act;
-
-	pthread_mutex_lock(&replay->lock);
-	act = replay->ended ? NULL : replay->first;
-	if (act) {
-		replay->first = act->next;
-		if (!replay->first)
-			replay->last = &replay->first;
-	}
-	pthread_mutex_unlock(&replay->lock);
-	return act;
-}
-
-static bool has_ended(struct replay *replay)
-{
-	bool ended;
-
-	pthread_mutex_lock(&replay->lock);
-	ended = replay->ended;
-	pthread_mutex_unlock(&replay->lock);
-	return ended;
-}
-
-/* --- the thread -------------------------------------------------------------------------------------------------------------- */
+/* --- the thread that looks for the end ---------------------------------------------------------------------------------- */
 
 /*
- * Be without all descriptors but the standard ones, wake_fd and a copy of the mount. Returns the latter or -errno. No
- * request is made: there may be nobody yet to answer it.
+ * Be without all descriptors but the standard ones, wake_fd, SOURCE and a copy of the mount. Returns the latter or -errno.
+ * No request is made: there may be nobody yet to answer it.
  */
 static int enter_copy(const struct cgfs_mirror *mirror)
 {
 	struct mount_attr private = {.propagation = MS_PRIVATE};
-	unsigned int wake_fd = (unsigned int)mirror->replay->wake_fd;
+	unsigned int source = (unsigned int)mirror->source_fd, wake = (unsigned int)mirror->replay->wake_fd;
+	unsigned int low = source < wake ? source : wake, high = source < wake ? wake : source;
 	int copy;
 
 	if (unshare(CLONE_FILES | CLONE_FS) < 0)
 		return -errno;
-	close_range(3, wake_fd - 1, 0);
-	close_range(wake_fd + 1, ~0u, 0);
+	close_range(3, low - 1, 0);
+	close_range(low + 1, high - 1, 0);
+	close_range(high + 1, ~0u, 0);
 	copy = (int)syscall(SYS_open_tree, AT_FDCWD, mirror->mountpoint, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (copy < 0 || syscall(SYS_mount_setattr, copy, "", AT_EMPTY_PATH, &private, sizeof(private)) < 0)
 		return -errno;
@@ -185,88 +208,32 @@ static bool is_mounted(int copy, FILE *mountinfo)
 	return found;
 }
 
-static int modify(int copy, const char *below)
-{
-	char path[FD_PATH_SIZE + 16 + PATH_MAX];
-
-	/* /proc/self has the descriptors of the other threads. */
-	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d/%s", copy, below);
-	return truncate(path, 0);
-}
-
-/* Whether the kernel knows the name in that directory. So that it need not ask for the directory's own attributes when
- * it looks, which would end the look, they are asked for before. */
-static bool is_cached(int parent, const char *name)
-{
-	struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_CACHED};
-	CLEANUP_FD int fd = -1;
-	struct stat st;
-
-	if (fstat(parent, &st) == 0)
-		fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof(how));
-	return fd >= 0;
-}
-
-static int create(int copy, const struct act *act)
-{
-	char *path = strndup(act->path, (size_t)(act->name - act->path));
-	CLEANUP_FD int parent = path ? openat(copy, path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-
-	free(path);
-	if (parent < 0 || is_cached(parent, act->name))
-		return -1;
-	return mkdirat(parent, act->name, 0755);
-}
-
-static void set_current(struct replay *replay, struct act *act)
+static void set_lanes(struct replay *replay, struct lanes *lanes)
 {
 	pthread_mutex_lock(&replay->lock);
-	replay->current = act;
+	replay->lanes = lanes;
 	pthread_mutex_unlock(&replay->lock);
 }
 
-/* Failure is of no interest: there is nobody to be told of the event then. */
-static void perform(struct replay *replay, int copy, struct act *act)
+static bool has_ended(struct replay *replay)
 {
-	int ignored = 0;
+	bool ended;
 
-	set_current(replay, act);
-	switch (act->what) {
-	case REPLAY_MODIFIED:
-		ignored = modify(copy, act->path);
-		break;
-	case REPLAY_CREATED:
-		ignored = create(copy, act);
-		break;
-	case REPLAY_DELETED:
-		ignored = unlinkat(copy, act->path, AT_REMOVEDIR);
-		break;
-	}
-	(void)ignored;
-	set_current(replay, NULL);
-	act_free(act);
+	pthread_mutex_lock(&replay->lock);
+	ended = replay->ended;
+	pthread_mutex_unlock(&replay->lock);
+	return ended;
 }
 
-static void replay_all(struct replay *replay, int copy, FILE *mountinfo)
+static void wait_for_the_end(struct replay *replay, FILE *mountinfo)
 {
 	struct pollfd ready[2] = {
 		{.fd = fileno(mountinfo), .events = POLLPRI},	/* the mounts have changed */
 		{.fd = replay->wake_fd, .events = POLLIN},
 	};
-	bool mounted = is_mounted(copy, mountinfo);
-	struct act *act;
-	eventfd_t count;
 
-	while (mounted && !has_ended(replay)) {
-		act = take(replay);
-		poll(ready, 2, act ? 0 : -1);
-		if (ready[1].revents)
-			eventfd_read(replay->wake_fd, &count);
-		if (ready[0].revents)
-			mounted = is_mounted(copy, mountinfo);
-		if (act)
-			perform(replay, copy, act);
-	}
+	while (is_mounted(replay->copy, mountinfo) && !has_ended(replay))
+		poll(ready, 2, -1);
 }
 
 static void *replay_main(void *argument)
@@ -275,14 +242,36 @@ static void *replay_main(void *argument)
 	struct replay *replay = mirror->replay;
 	CLEANUP_FD int copy = enter_copy(mirror);
 	FILE *mountinfo = copy < 0 ? NULL : fopen("/proc/thread-self/mountinfo", "re");
+	struct lanes *lanes = NULL;
 
-	if (mountinfo) {
-		atomic_store(&replay->tid, (unsigned int)gettid());
-		replay_all(replay, copy, mountinfo);
-		atomic_store(&replay->tid, 0);
-		fclose(mountinfo);
+	replay->copy = copy;
+	if (mountinfo && !lanes_start(mirror, perform, &lanes)) {
+		struct timespec deadline;
+
+		set_lanes(replay, lanes);
+		wait_for_the_end(replay, mountinfo);
+		set_lanes(replay, NULL);
+		deadline = after_ms(END_MS);
+		if (lanes_end(lanes, &deadline))
+			lanes_free(lanes);
+		else
+			replay->left = true;
 	}
+	if (mountinfo)
+		fclose(mountinfo);
 	return NULL;
+}
+
+void replay_add(struct cgfs_mirror *mirror, enum replay_what what, uint64_t node, const char *name, uint64_t child)
+{
+	struct replay *replay = mirror->replay;
+
+	if (!replay)
+		return;
+	pthread_mutex_lock(&replay->lock);
+	if (replay->lanes)
+		lanes_add(replay->lanes, (int)what, node, name ? name : "", child, false);
+	pthread_mutex_unlock(&replay->lock);
 }
 
 /* --- start and stop ----------------------------------------------------------------------------------------------------------- */
@@ -295,7 +284,6 @@ int replay_start(struct cgfs_mirror *mirror)
 	if (!replay)
 		return -ENOMEM;
 	mirror->replay = replay;
-	replay->last = &replay->first;
 	pthread_mutex_init(&replay->lock, NULL);
 	replay->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	error = replay->wake_fd < 0 ? -errno : start_thread(&replay->thread, replay_main, mirror);
@@ -321,19 +309,16 @@ void replay_end(struct cgfs_mirror *mirror)
 	pthread_join(replay->thread, NULL);
 }
 
-void replay_stop(struct cgfs_mirror *mirror)
+bool replay_stop(struct cgfs_mirror *mirror)
 {
 	struct replay *replay = mirror->replay;
 
 	replay_end(mirror);
-	while (replay->first) {
-		struct act *act = replay->first;
-
-		replay->first = act->next;
-		act_free(act);
-	}
+	if (replay->left)
+		return false;
 	close_fd(&replay->wake_fd);
 	pthread_mutex_destroy(&replay->lock);
 	free(replay);
 	mirror->replay = NULL;
+	return true;
 }

@@ -4,26 +4,26 @@
 #define CGFS_MIRROR_REPLAY_H
 
 #include "internal.h"
+#include "lanes.h"
 
+/* What one thread is doing at the moment. */
 struct act {
 	struct act *next;
-	enum replay_what what;
-	uint64_t node;		/* of the directory, where there is a name */
-	uint64_t child;
-	char *path;		/* below SOURCE, and so below the mirror */
-	const char *name;	/* the last part of path; NULL for REPLAY_MODIFIED */
+	uint32_t tid;
+	const struct errand *errand;	/* its text is the name in the directory, where there is one */
 };
 
 struct replay {
 	pthread_t thread;
 	bool started;
-	int wake_fd;			/* eventfd: something was added, or the end */
-	atomic_uint tid;		/* of the thread, while it replays; else 0 */
-	pthread_mutex_t lock;		/* guards what follows; taken before no other */
-	struct act *current;		/* what the thread is doing */
-	struct act *first;		/* and what it has to do */
-	struct act **last;
-	bool ended;			/* nothing is replayed any more */
+	int wake_fd;			/* eventfd: the end */
+	int copy;			/* of the mount, in the table of descriptors of the thread and its lanes */
+	atomic_uint n_acts;		/* read without the lock, to see that a request cannot come from one */
+	pthread_mutex_t lock;		/* guards what follows; taken before no other but the lanes' */
+	struct act *acts;
+	struct lanes *lanes;		/* NULL: nothing is replayed */
+	bool ended;			/* nor will be */
+	bool left;			/* a thread is left behind in the lanes. Written before the thread ends */
 };
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The requests that a replay makes itself, known by the thread they come from. They are answered so that the event is
+ * The requests that a replay makes itself, known by the threads they come from. They are answered so that the event is
  * raised (replay.c says why that is safe), and cgroup2 is only looked at.
  */
 #include <fcntl.h>
@@ -24,21 +24,31 @@ struct about {
 	const char *name;	/* in the request */
 };
 
+/* Lock held. What the thread that made the request is doing; NULL: it is none of ours. */
+static const struct errand *errand_of(const struct replay *replay, const struct request *request)
+{
+	const struct act *act = replay->acts;
+
+	while (act && act->tid != request->header->pid)
+		act = act->next;
+	return act ? act->errand : NULL;
+}
+
 /* A copy: once the connection has ended, the thread goes on without waiting for the answer. */
 static struct about what_is_replayed(const struct request *request, size_t offset_of_name)
 {
 	struct replay *replay = request->mirror->replay;
 	struct about about = {};
-	const struct act *act;
+	const struct errand *errand;
 
 	if (request_name(request, offset_of_name, &about.name))
 		return about;
 	pthread_mutex_lock(&replay->lock);
-	act = replay->current;
-	if (act && act->name && act->node == request->header->nodeid && strcmp(act->name, about.name) == 0) {
+	errand = errand_of(replay, request);
+	if (errand && errand->node == request->header->nodeid && strcmp(errand->text, about.name) == 0) {
 		about.anything = true;
-		about.what = act->what;
-		about.child = act->child;
+		about.what = (enum replay_what)errand->what;
+		about.child = errand->child;
 	}
 	pthread_mutex_unlock(&replay->lock);
 	return about;
@@ -88,11 +98,22 @@ static void answer_rmdir(struct request *request)
 	reply_error(request, gone ? 0 : -EBUSY);
 }
 
-bool replay_answers(struct request *request)
+static bool comes_from_us(const struct request *request)
 {
 	struct replay *replay = request->mirror->replay;
+	bool ours;
 
-	if (!replay || !request->header->pid || request->header->pid != atomic_load(&replay->tid))
+	if (!replay || !replay->n_acts || !request->header->pid)
+		return false;
+	pthread_mutex_lock(&replay->lock);
+	ours = errand_of(replay, request);
+	pthread_mutex_unlock(&replay->lock);
+	return ours;
+}
+
+bool replay_answers(struct request *request)
+{
+	if (!comes_from_us(request))
 		return false;
 	switch (request->header->opcode) {
 	case FUSE_LOOKUP:

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The threads that tell the kernel what it must not believe any more (notify.c).
+ * Tells the kernel what it must not believe any more (notify.c), in two steps.
  *
- * They do nothing else: the kernel takes the lock of a directory to invalidate a name in it, and whoever holds that
- * lock may wait for an answer of ours. What concerns one directory is told by one thread, in the order in which it was
- * added; a thread that waits holds up a part of the others only.
+ * One thread tells at once what needs no lock: that the attributes of a node are not known any more, those of a directory
+ * that was removed included. Whoever uses it next asks for them, gets ESTALE, and looks up its name anew; so nobody takes
+ * what was removed for what is there, whatever becomes of the second step. That thread never waits, and so what it has
+ * to tell is bounded by how fast things happen.
+ *
+ * Names and listings are the second step: the kernel takes the lock of the directory for them, which somebody may hold
+ * for ever (lanes.c).
  *
  * All is told twice. An answer that was made before a change may reach the kernel after it was told of the change, and
  * would be believed for long.
@@ -16,17 +20,18 @@
 #include <string.h>
 
 #include "loop.h"
+#include "monotonic.h"
 
-#define N_LANES 4
-#define AGAIN_NS (200 * 1000 * 1000L)
+#define AGAIN_MS 200
 
 struct list {
 	struct stale_item *first;
 	struct stale_item **last;	/* where the next one is to be linked */
 };
 
-struct lane {
+struct stale {
 	struct cgfs_mirror *mirror;
+	struct lanes *lanes;
 	pthread_t thread;
 	bool started;
 	pthread_mutex_t lock;	/* guards what follows; taken before no other */
@@ -38,11 +43,7 @@ struct lane {
 	bool ended;
 };
 
-struct stale {
-	struct lane lanes[N_LANES];
-};
-
-/* --- the lanes ----------------------------------------------------------------------------------------------------------- */
+/* --- the first step -------------------------------------------------------------------------------------------------- */
 
 static void list_add(struct list *list, struct stale_item *item)
 {
@@ -67,64 +68,51 @@ static void list_free(struct list *list)
 		free(list_take(list));
 }
 
-static bool is_past(const struct timespec *when)
+static void tell_fresh(struct stale *stale)
 {
-	struct timespec now;
+	struct stale_item *item = list_take(&stale->fresh);
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec > when->tv_sec || (now.tv_sec == when->tv_sec && now.tv_nsec >= when->tv_nsec);
+	pthread_mutex_unlock(&stale->lock);
+	stale_tell(stale->mirror, stale->lanes, item, true);
+	item->again = after_ms(AGAIN_MS);
+	pthread_mutex_lock(&stale->lock);
+	stale->told++;
+	pthread_cond_broadcast(&stale->done);
+	list_add(&stale->repeats, item);
 }
 
-static void tell_fresh(struct lane *lane)
+static void tell_again(struct stale *stale)
 {
-	struct stale_item *item = list_take(&lane->fresh);
+	struct stale_item *item = list_take(&stale->repeats);
 
-	pthread_mutex_unlock(&lane->lock);
-	stale_tell(lane->mirror, item, true);
-	clock_gettime(CLOCK_MONOTONIC, &item->again);
-	item->again.tv_nsec += AGAIN_NS;
-	if (item->again.tv_nsec >= 1000 * 1000 * 1000) {
-		item->again.tv_nsec -= 1000 * 1000 * 1000;
-		item->again.tv_sec++;
-	}
-	pthread_mutex_lock(&lane->lock);
-	lane->told++;
-	pthread_cond_broadcast(&lane->done);
-	list_add(&lane->repeats, item);
-}
-
-static void tell_again(struct lane *lane)
-{
-	struct stale_item *item = list_take(&lane->repeats);
-
-	pthread_mutex_unlock(&lane->lock);
-	stale_tell(lane->mirror, item, false);
+	pthread_mutex_unlock(&stale->lock);
+	stale_tell(stale->mirror, stale->lanes, item, false);
 	free(item);
-	pthread_mutex_lock(&lane->lock);
+	pthread_mutex_lock(&stale->lock);
 }
 
-static void *lane_main(void *argument)
+static void *stale_main(void *argument)
 {
-	struct lane *lane = argument;
+	struct stale *stale = argument;
 
-	pthread_mutex_lock(&lane->lock);
-	while (!lane->ended) {
-		if (lane->fresh.first)
-			tell_fresh(lane);
-		else if (!lane->repeats.first)
-			pthread_cond_wait(&lane->work, &lane->lock);
-		else if (is_past(&lane->repeats.first->again))
-			tell_again(lane);
+	pthread_mutex_lock(&stale->lock);
+	while (!stale->ended) {
+		if (stale->fresh.first)
+			tell_fresh(stale);
+		else if (!stale->repeats.first)
+			pthread_cond_wait(&stale->work, &stale->lock);
+		else if (is_past(&stale->repeats.first->again))
+			tell_again(stale);
 		else
-			pthread_cond_timedwait(&lane->work, &lane->lock, &lane->repeats.first->again);
+			pthread_cond_timedwait(&stale->work, &stale->lock, &stale->repeats.first->again);
 	}
-	pthread_mutex_unlock(&lane->lock);
+	pthread_mutex_unlock(&stale->lock);
 	return NULL;
 }
 
 void stale_add(struct cgfs_mirror *mirror, enum stale_what what, uint64_t node, const char *name, uint64_t child)
 {
-	struct lane *lane = &mirror->stale->lanes[node_kernfs_id(mirror, node) % N_LANES];
+	struct stale *stale = mirror->stale;
 	size_t length = name ? strlen(name) : 0;
 	struct stale_item *item = malloc(sizeof(*item) + length + 1);
 
@@ -134,84 +122,81 @@ void stale_add(struct cgfs_mirror *mirror, enum stale_what what, uint64_t node, 
 	}
 	*item = (struct stale_item){.what = what, .node = node, .child = child};
 	memcpy(item->name, name ? name : "", length + 1);
-	pthread_mutex_lock(&lane->lock);
-	list_add(&lane->fresh, item);
-	lane->added++;
-	pthread_cond_signal(&lane->work);
-	pthread_mutex_unlock(&lane->lock);
+	pthread_mutex_lock(&stale->lock);
+	list_add(&stale->fresh, item);
+	stale->added++;
+	pthread_cond_signal(&stale->work);
+	pthread_mutex_unlock(&stale->lock);
+}
+
+static void wait_until_told(struct stale *stale, const struct timespec *deadline)
+{
+	uint64_t ticket;
+	int error = 0;
+
+	pthread_mutex_lock(&stale->lock);
+	ticket = stale->added;
+	while (stale->told < ticket && !stale->ended && !error)
+		error = pthread_cond_timedwait(&stale->done, &stale->lock, deadline);
+	pthread_mutex_unlock(&stale->lock);
 }
 
 void stale_flush(struct cgfs_mirror *mirror, const struct timespec *deadline)
 {
-	for (size_t i = 0; i < N_LANES; i++) {
-		struct lane *lane = &mirror->stale->lanes[i];
-		uint64_t ticket;
-		int error = 0;
+	wait_until_told(mirror->stale, deadline);
+	lanes_flush(mirror->stale->lanes, deadline);
+	lanes_flush(mirror->stale->lanes, deadline);	/* and what came of it: the files of child directories */
+}
 
-		pthread_mutex_lock(&lane->lock);
-		ticket = lane->added;
-		while (lane->told < ticket && !lane->ended && !error)
-			error = pthread_cond_timedwait(&lane->done, &lane->lock, deadline);
-		pthread_mutex_unlock(&lane->lock);
-	}
+struct lanes *stale_lanes(struct cgfs_mirror *mirror)
+{
+	return mirror->stale->lanes;
 }
 
 /* --- start and stop --------------------------------------------------------------------------------------------------------- */
 
-static void lane_init(struct lane *lane, struct cgfs_mirror *mirror)
-{
-	pthread_condattr_t monotonic;
-
-	lane->mirror = mirror;
-	lane->fresh.last = &lane->fresh.first;
-	lane->repeats.last = &lane->repeats.first;
-	pthread_mutex_init(&lane->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&lane->work, &monotonic);
-	pthread_cond_init(&lane->done, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-}
-
-static void lane_destroy(struct lane *lane)
-{
-	pthread_mutex_lock(&lane->lock);
-	lane->ended = true;
-	pthread_cond_broadcast(&lane->work);
-	pthread_cond_broadcast(&lane->done);
-	pthread_mutex_unlock(&lane->lock);
-	if (lane->started)
-		pthread_join(lane->thread, NULL);
-	list_free(&lane->fresh);
-	list_free(&lane->repeats);
-	pthread_cond_destroy(&lane->work);
-	pthread_cond_destroy(&lane->done);
-	pthread_mutex_destroy(&lane->lock);
-}
-
 int stale_start(struct cgfs_mirror *mirror)
 {
 	struct stale *stale = calloc(1, sizeof(*stale));
-	int error = 0;
+	int error;
 
 	if (!stale)
 		return -ENOMEM;
 	mirror->stale = stale;
-	for (size_t i = 0; i < N_LANES; i++)
-		lane_init(&stale->lanes[i], mirror);
-	for (size_t i = 0; i < N_LANES && !error; i++) {
-		error = start_thread(&stale->lanes[i].thread, lane_main, &stale->lanes[i]);
-		stale->lanes[i].started = error == 0;
-	}
+	stale->mirror = mirror;
+	stale->fresh.last = &stale->fresh.first;
+	stale->repeats.last = &stale->repeats.first;
+	pthread_mutex_init(&stale->lock, NULL);
+	init_monotonic(&stale->work);
+	init_monotonic(&stale->done);
+	error = lanes_start(mirror, stale_expire, &stale->lanes);
+	if (!error)
+		error = start_thread(&stale->thread, stale_main, stale);
+	stale->started = error == 0;
 	return error;
 }
 
-void stale_stop(struct cgfs_mirror *mirror)
+bool stale_stop(struct cgfs_mirror *mirror, const struct timespec *deadline)
 {
-	if (!mirror->stale)
-		return;
-	for (size_t i = 0; i < N_LANES; i++)
-		lane_destroy(&mirror->stale->lanes[i]);
-	free(mirror->stale);
+	struct stale *stale = mirror->stale;
+
+	pthread_mutex_lock(&stale->lock);
+	stale->ended = true;
+	pthread_cond_broadcast(&stale->work);
+	pthread_cond_broadcast(&stale->done);
+	pthread_mutex_unlock(&stale->lock);
+	if (stale->started)
+		pthread_join(stale->thread, NULL);
+	if (stale->lanes && !lanes_end(stale->lanes, deadline))
+		return false;
+	if (stale->lanes)
+		lanes_free(stale->lanes);
+	list_free(&stale->fresh);
+	list_free(&stale->repeats);
+	pthread_cond_destroy(&stale->work);
+	pthread_cond_destroy(&stale->done);
+	pthread_mutex_destroy(&stale->lock);
+	free(stale);
 	mirror->stale = NULL;
+	return true;
 }

@@ -4,6 +4,7 @@
 #define CGFS_MIRROR_STALE_H
 
 #include "internal.h"
+#include "lanes.h"
 
 struct stale_item {
 	struct stale_item *next;
@@ -14,7 +15,12 @@ struct stale_item {
 	char name[];		/* empty: none */
 };
 
-/* notify.c: tell the kernel, for the first or the second time. It may wait for a directory's lock. */
-void stale_tell(struct cgfs_mirror *mirror, const struct stale_item *item, bool first);
+/* notify.c: tell the kernel, for the first or the second time. Waits for no lock: what needs one goes to the lanes. */
+void stale_tell(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item, bool first);
+/* What the lanes do. The directory's lock is taken. */
+void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand);
+
+/* stale.c: the lanes of the mirror. */
+struct lanes *stale_lanes(struct cgfs_mirror *mirror);
 
 #endif

@@ -1,51 +1,111 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Who waits for a change of an open file, and the thread that wakes them (FUSE_NOTIFY_POLL). The kernel then asks again
- * what is the case (poll.c), so that one wake-up too many is seen by nobody.
+ * Who waits for a change of an open file, and how they are found: anybody may have as many files open as he likes, so
+ * nothing that is done for one of them looks at all.
  *
- * Others' changes of a control file are looked for while somebody waits for one, and only then: there is no event.
+ * Whoever is woken (FUSE_NOTIFY_POLL) makes the kernel ask again what is the case (poll.c), so that one wake-up too many
+ * is seen by nobody.
  */
 #include "poll.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
 #include "../bpf.h"
 
-#define CHECK_MS 400
 #define MAX_PROGRAMS 64		/* BPF_CGROUP_MAX_PROGS in include/linux/bpf-cgroup-defs.h */
 
+/* --- where they are --------------------------------------------------------------------------------------------------- */
+
+static size_t bucket_of(uint64_t key)
+{
+	return key * 0x9e3779b97f4a7c15u >> 54;	/* the highest 10 bits: N_BUCKETS */
+}
+
+struct waiter *waiter_find(const struct poller *poller, enum waiter_index index, uint64_t key, const struct waiter *after)
+{
+	struct waiter *waiter = after ? after->next[index] : poller->buckets[index][bucket_of(key)];
+
+	while (waiter && waiter->keys[index] != key)
+		waiter = waiter->next[index];
+	return waiter;
+}
+
+static void waiter_link(struct poller *poller, struct waiter *waiter)
+{
+	for (int i = 0; i < N_INDEXES; i++) {
+		struct waiter **bucket = &poller->buckets[i][bucket_of(waiter->keys[i])];
+
+		waiter->next[i] = *bucket;
+		waiter->link[i] = bucket;
+		if (*bucket)
+			(*bucket)->link[i] = &waiter->next[i];
+		*bucket = waiter;
+	}
+	poller->n_waiters++;
+}
+
+void waiter_unlink(struct poller *poller, struct waiter *waiter)
+{
+	for (int i = 0; i < N_INDEXES; i++) {
+		*waiter->link[i] = waiter->next[i];
+		if (waiter->next[i])
+			waiter->next[i]->link[i] = waiter->link[i];
+	}
+	poller->n_waiters--;
+}
+
 /* --- the waiters ------------------------------------------------------------------------------------------------------ */
+
+static struct waiter *waiter_new(const struct request *request, const struct fuse_poll_in *in)
+{
+	struct waiter *waiter = malloc(sizeof(*waiter));
+
+	if (!waiter)
+		return NULL;
+	*waiter = (struct waiter){
+		.node = request->header->nodeid,
+		.keys = {
+			[BY_KERNEL_HANDLE] = in->kh,
+			[BY_FILE_HANDLE] = in->fh,
+			[BY_KERNFS_ID] = node_kernfs_id(request->mirror, request->header->nodeid),
+		},
+		.references = 1,
+		.fd = -1,
+		.changed = true,
+	};
+	pthread_mutex_init(&waiter->answering, NULL);
+	return waiter;
+}
+
+static void waiter_free(struct waiter *waiter)
+{
+	if (waiter->file)
+		file_put(waiter->file);
+	else
+		close_fd(&waiter->fd);
+	pthread_mutex_destroy(&waiter->answering);
+	free(waiter);
+}
 
 struct waiter *waiter_get(const struct request *request, const struct fuse_poll_in *in, bool create)
 {
 	struct poller *poller = request->mirror->poller;
-	struct waiter *fresh = create ? malloc(sizeof(*fresh)) : NULL;
+	struct waiter *fresh = create ? waiter_new(request, in) : NULL;
 	struct waiter *waiter;
 
 	pthread_mutex_lock(&poller->lock);
-	for (waiter = poller->waiters; waiter && waiter->kernel_handle != in->kh; waiter = waiter->next)
-		;
+	waiter = waiter_find(poller, BY_KERNEL_HANDLE, in->kh, NULL);
 	if (!waiter && fresh) {
-		*fresh = (struct waiter){
-			.next = poller->waiters,
-			.kernel_handle = in->kh,
-			.node = request->header->nodeid,
-			.file_handle = in->fh,
-			.references = 1,
-			.fd = -1,
-			.changed = true,
-		};
-		pthread_mutex_init(&fresh->answering, NULL);
-		waiter = poller->waiters = fresh;
-		poller->n_waiters++;
+		waiter_link(poller, fresh);
+		waiter = fresh;
 		fresh = NULL;
 	}
 	if (waiter)
 		waiter->references++;
 	pthread_mutex_unlock(&poller->lock);
-	free(fresh);
+	if (fresh)
+		waiter_free(fresh);
 	return waiter;
 }
 
@@ -56,17 +116,11 @@ void waiter_put(struct poller *poller, struct waiter *waiter)
 	pthread_mutex_lock(&poller->lock);
 	last = --waiter->references == 0;
 	pthread_mutex_unlock(&poller->lock);
-	if (!last)
-		return;
-	if (waiter->file)
-		file_put(waiter->file);
-	else
-		close_fd(&waiter->fd);
-	pthread_mutex_destroy(&waiter->answering);
-	free(waiter);
+	if (last)
+		waiter_free(waiter);
 }
 
-static void wake_thread(struct poller *poller)
+void waiters_wake_up_thread(struct poller *poller)
 {
 	eventfd_write(poller->wake_fd, 1);
 }
@@ -82,7 +136,7 @@ void waiter_arm(struct poller *poller, struct waiter *waiter, const struct fuse_
 	waiter->armed = true;
 	pthread_mutex_unlock(&poller->lock);
 	if (!armed)
-		wake_thread(poller);
+		waiters_wake_up_thread(poller);
 }
 
 void waiter_wake(struct poller *poller, struct waiter *waiter)
@@ -92,7 +146,7 @@ void waiter_wake(struct poller *poller, struct waiter *waiter)
 		struct fuse_notify_poll_wakeup_out body;
 	} message = {
 		.header = {.len = sizeof(message), .error = FUSE_NOTIFY_POLL},
-		.body = {.kh = waiter->kernel_handle},
+		.body = {.kh = waiter->keys[BY_KERNEL_HANDLE]},
 	};
 	struct iovec part = {.iov_base = &message, .iov_len = sizeof(message)};
 
@@ -102,42 +156,38 @@ void waiter_wake(struct poller *poller, struct waiter *waiter)
 	send_message(poller->mirror, &part, 1);
 }
 
-/* Called with the lock held. A mark keeps the inode of its file: those that nobody polls any more have none. */
+/*
+ * Called with the lock held, when the waiter is found no more. A mark keeps the inode of its file: those that nobody polls
+ * any more have none.
+ */
 static void unmark_reads(struct poller *poller, const struct waiter *gone)
 {
-	const struct waiter *other = poller->waiters;
-
 	if (gone->file || gone->fd < 0)
 		return;
-	while (other && other->node != gone->node)
-		other = other->next;
-	if (!other)
+	if (!waiter_find(poller, BY_KERNFS_ID, gone->keys[BY_KERNFS_ID], NULL))
 		fanotify_mark(poller->fan_fd, FAN_MARK_REMOVE, FAN_ACCESS, gone->fd, NULL);
 }
 
 void poller_forget(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle)
 {
 	struct poller *poller = mirror->poller;
-	struct waiter **link, *waiter;
+	struct waiter *waiter = NULL;
 
 	if (!poller->n_waiters)
 		return;
 	pthread_mutex_lock(&poller->lock);
-	for (link = &poller->waiters; *link; link = &(*link)->next) {
-		if ((*link)->node == node && (*link)->file_handle == file_handle)
-			break;
-	}
-	waiter = *link;
+	do
+		waiter = waiter_find(poller, BY_FILE_HANDLE, file_handle, waiter);
+	while (waiter && waiter->node != node);
 	if (waiter) {
-		*link = waiter->next;
-		poller->n_waiters--;
+		waiter_unlink(poller, waiter);
 		waiter->armed = false;
 		unmark_reads(poller, waiter);
 	}
 	pthread_mutex_unlock(&poller->lock);
 	if (!waiter)
 		return;
-	wake_thread(poller);	/* which may hold the last reference to an open file */
+	waiters_wake_up_thread(poller);	/* which may hold the last reference to an open file */
 	waiter_put(poller, waiter);
 }
 
@@ -162,117 +212,26 @@ uint64_t control_fingerprint(const struct cgfs_mirror *mirror, uint64_t node)
 	return hash;
 }
 
-void poller_control_changed(struct cgfs_mirror *mirror, uint64_t node)
+bool control_note_change(struct poller *poller, uint64_t node, const uint64_t *fingerprint)
 {
-	struct poller *poller = mirror->poller;
+	uint64_t id = node_kernfs_id(poller->mirror, node);
+	struct waiter *waiter = NULL;
+	bool changed = false;
 
 	pthread_mutex_lock(&poller->lock);
-	for (struct waiter *waiter = poller->waiters; waiter; waiter = waiter->next) {
-		if (waiter->node == node) {
-			waiter->changed = true;
-			waiter_wake(poller, waiter);
-		}
-	}
-	pthread_mutex_unlock(&poller->lock);
-}
-
-static void check_control(struct poller *poller, struct waiter *waiter)
-{
-	uint64_t fingerprint = control_fingerprint(poller->mirror, waiter->node);
-	bool changed;
-
-	pthread_mutex_lock(&poller->lock);
-	changed = waiter->fingerprint != fingerprint;
-	if (changed) {
-		waiter->fingerprint = fingerprint;
-		waiter->changed = true;
+	while ((waiter = waiter_find(poller, BY_KERNFS_ID, id, waiter))) {
+		if (waiter->node != node || (fingerprint && waiter->fingerprint == *fingerprint))
+			continue;
+		if (fingerprint)
+			waiter->fingerprint = *fingerprint;
+		waiter->changed = changed = true;
 		waiter_wake(poller, waiter);
 	}
 	pthread_mutex_unlock(&poller->lock);
-	if (changed)
-		replay_add(poller->mirror, REPLAY_MODIFIED, waiter->node, NULL, 0);
+	return changed;
 }
 
-/* --- the thread ------------------------------------------------------------------------------------------------------------ */
-
-/* What the thread polls at a time. Those without a descriptor are control files. */
-struct round {
-	struct waiter **waiters;	/* counted */
-	struct pollfd *ready;		/* one for each, and the last is the poller's own */
-	size_t n;
-	bool control;
-};
-
-static void round_clear(struct poller *poller, struct round *round)
+void poller_control_changed(struct cgfs_mirror *mirror, uint64_t node)
 {
-	for (size_t i = 0; i < round->n; i++)
-		waiter_put(poller, round->waiters[i]);
-	free(round->waiters);
-	free(round->ready);
-	*round = (struct round){};
-}
-
-/* Called with the lock held. */
-static int round_collect(struct poller *poller, struct round *round)
-{
-	round->waiters = calloc(poller->n_waiters + 1, sizeof(struct waiter *));
-	round->ready = calloc(poller->n_waiters + 1, sizeof(*round->ready));
-	if (!round->waiters || !round->ready)
-		return -ENOMEM;
-	for (struct waiter *waiter = poller->waiters; waiter; waiter = waiter->next) {
-		if (!waiter->armed || (waiter->fd < 0 && !node_is_control(waiter->node)))
-			continue;
-		waiter->references++;
-		round->waiters[round->n] = waiter;
-		round->ready[round->n] = (struct pollfd){.fd = waiter->fd, .events = POLLPRI};
-		round->control |= waiter->fd < 0;
-		round->n++;
-	}
-	round->ready[round->n] = (struct pollfd){.fd = poller->wake_fd, .events = POLLIN};
-	return 0;
-}
-
-static void round_wake(struct poller *poller, const struct round *round)
-{
-	eventfd_t count;
-
-	if (round->ready[round->n].revents)
-		eventfd_read(poller->wake_fd, &count);
-	pthread_mutex_lock(&poller->lock);
-	for (size_t i = 0; i < round->n; i++) {
-		if (!round->ready[i].revents)
-			continue;
-		if (node_kind(round->waiters[i]->node) == KIND_PRESSURE && round->ready[i].revents & POLLPRI)
-			round->waiters[i]->taken = true;
-		waiter_wake(poller, round->waiters[i]);
-	}
-	pthread_mutex_unlock(&poller->lock);
-	for (size_t i = 0; i < round->n; i++) {
-		if (round->waiters[i]->fd < 0)
-			check_control(poller, round->waiters[i]);
-	}
-}
-
-void *waiter_main(void *argument)
-{
-	struct poller *poller = argument;
-	struct round round = {};
-	int error;
-
-	pthread_mutex_lock(&poller->lock);
-	while (!poller->ended) {
-		error = round_collect(poller, &round);
-		pthread_mutex_unlock(&poller->lock);
-		if (error) {
-			/* Nothing better can be done than to wait for memory. */
-			poll(NULL, 0, CHECK_MS);
-		} else {
-			poll(round.ready, round.n + 1, round.control ? CHECK_MS : -1);
-			round_wake(poller, &round);
-		}
-		round_clear(poller, &round);
-		pthread_mutex_lock(&poller->lock);
-	}
-	pthread_mutex_unlock(&poller->lock);
-	return NULL;
+	control_note_change(mirror->poller, node, NULL);
 }

@@ -19,6 +19,7 @@
 #include <sys/eventfd.h>
 
 #include "loop.h"
+#include "monotonic.h"
 
 #define MASK (FAN_CREATE | FAN_DELETE | FAN_ATTRIB | FAN_MODIFY | FAN_ONDIR)
 /*
@@ -26,8 +27,16 @@
  * a loop does not wake this thread each time.
  */
 #define PAUSE_MS 4
-#define SETTLE_S 10
+#define SETTLE_MS 1000		/* usually less than one */
+#define EXPIRY_MS 100		/* for a name that is to be expired, and whose directory may be locked by whoever waits */
+#define END_MS 1000
 #define N_GONE 1024
+
+/* A directory that was removed. */
+struct gone {
+	uint64_t node;
+	bool expired;		/* the kernel does not believe its name any more */
+};
 
 struct watch {
 	int fan_fd;
@@ -36,31 +45,67 @@ struct watch {
 	pthread_t thread;
 	bool started;
 	pthread_mutex_t lock;		/* guards what follows; taken before no other */
-	pthread_cond_t settled_changed;
+	pthread_cond_t changed;		/* settled has grown, or something is known to be expired, or the end */
 	uint64_t asked, settled;	/* all that was to be read at the asked-th asking has been read */
 	bool ended;
-	uint64_t gone[N_GONE];		/* nodes; the newest is before next_gone */
+	struct gone gone[N_GONE];	/* the newest is before next_gone */
 	size_t next_gone;
 };
 
 /* --- directories that are gone ------------------------------------------------------------------------------------ */
 
-static void note_gone(struct watch *watch, uint64_t node)
+static void note_gone(struct watch *watch, uint64_t node, bool expired)
 {
 	pthread_mutex_lock(&watch->lock);
-	watch->gone[watch->next_gone++ % N_GONE] = node;
+	watch->gone[watch->next_gone++ % N_GONE] = (struct gone){.node = node, .expired = expired};
 	pthread_mutex_unlock(&watch->lock);
 }
 
-static bool is_known_to_be_gone(struct watch *watch, uint64_t node)
+/* Lock held. NULL: not known to be gone. */
+static struct gone *find_gone(struct watch *watch, uint64_t node)
 {
-	bool known = false;
+	for (size_t i = 0; i < N_GONE; i++) {
+		if (watch->gone[i].node == node)
+			return &watch->gone[i];
+	}
+	return NULL;
+}
+
+void watch_note_expired(struct cgfs_mirror *mirror, uint64_t node)
+{
+	struct watch *watch = mirror->watch;
+	struct gone *gone;
 
 	pthread_mutex_lock(&watch->lock);
-	for (size_t i = 0; i < N_GONE && !known; i++)
-		known = watch->gone[i] == node;
+	gone = find_gone(watch, node);
+	if (gone)
+		gone->expired = true;
+	pthread_cond_broadcast(&watch->changed);
 	pthread_mutex_unlock(&watch->lock);
-	return known;
+}
+
+static bool is_expired(struct watch *watch, uint64_t node)
+{
+	const struct gone *gone;
+	bool expired;
+
+	pthread_mutex_lock(&watch->lock);
+	gone = find_gone(watch, node);
+	expired = gone && gone->expired;
+	pthread_mutex_unlock(&watch->lock);
+	return expired;
+}
+
+/* Of one that is gone: until it is, or until the deadline. */
+static void wait_for_expiry(struct watch *watch, uint64_t node, const struct timespec *deadline)
+{
+	const struct gone *gone;
+	int error = 0;
+
+	pthread_mutex_lock(&watch->lock);
+	while ((gone = find_gone(watch, node)) && !gone->expired && !watch->ended && !error)
+		error = pthread_cond_timedwait(&watch->changed, &watch->lock, deadline);
+	pthread_mutex_unlock(&watch->lock);
 }
 
 /* --- events ---------------------------------------------------------------------------------------------------------- */
@@ -150,7 +195,7 @@ static void on_event(struct cgfs_mirror *mirror, const struct event *event)
 	if (event->mask & FAN_MODIFY)
 		on_modified(mirror, event);
 	if (event->mask & FAN_DELETE)
-		note_gone(mirror->watch, node_id(mirror, NULL, event->child));
+		note_gone(mirror->watch, node_id(mirror, NULL, event->child), event->ours);
 	if (event->ours)
 		return;
 	/* Merged events may say both: what is made anew is another directory, of another id. */
@@ -209,7 +254,7 @@ static void *watch_main(void *argument)
 		any = read_events(mirror);
 		pthread_mutex_lock(&watch->lock);
 		watch->settled = asked;
-		pthread_cond_broadcast(&watch->settled_changed);
+		pthread_cond_broadcast(&watch->changed);
 	}
 	pthread_mutex_unlock(&watch->lock);
 	return NULL;
@@ -225,43 +270,37 @@ static void wait_for_events(struct watch *watch, const struct timespec *deadline
 	ticket = ++watch->asked;
 	eventfd_write(watch->wake_fd, 1);
 	while (watch->settled < ticket && !watch->ended && !error)
-		error = pthread_cond_timedwait(&watch->settled_changed, &watch->lock, deadline);
+		error = pthread_cond_timedwait(&watch->changed, &watch->lock, deadline);
 	pthread_mutex_unlock(&watch->lock);
-}
-
-static struct timespec deadline_of_waiting(void)
-{
-	struct timespec deadline;
-
-	clock_gettime(CLOCK_MONOTONIC, &deadline);
-	deadline.tv_sec += SETTLE_S;
-	return deadline;
 }
 
 /* The event of a write is in the queue when the write returns. */
 void watch_settle(struct cgfs_mirror *mirror)
 {
-	struct timespec deadline = deadline_of_waiting();
+	struct timespec deadline = after_ms(SETTLE_MS);
 
 	wait_for_events(mirror->watch, &deadline);
 	stale_flush(mirror, &deadline);
 }
 
 /*
- * Not until all was told, as watch_settle() does: the caller of a LOOKUP has the directory locked, and a name in it could
- * not be told of. The event of a removal is there when rmdir(2) returns.
+ * Until its name is expired the kernel may come from there, and has to look it up anew: it is ESTALE as long, and ENOENT
+ * only then. Not until all was told, as watch_settle() does: the caller of a LOOKUP has the directory locked, and a name
+ * in it could not be told of. The event of a removal is there when rmdir(2) returns.
  */
 int watch_gone_error(struct request *request)
 {
 	struct watch *watch = request->mirror->watch;
-	struct timespec deadline = deadline_of_waiting();
+	struct timespec deadline = after_ms(SETTLE_MS);
 
 	if (!watch)
 		return -ESTALE;
-	if (is_known_to_be_gone(watch, request->header->nodeid))
+	if (is_expired(watch, request->header->nodeid))
 		return -ENOENT;
 	loop_may_block(request);
 	wait_for_events(watch, &deadline);
+	deadline = after_ms(EXPIRY_MS);
+	wait_for_expiry(watch, request->header->nodeid, &deadline);
 	return -ESTALE;
 }
 
@@ -270,17 +309,13 @@ int watch_gone_error(struct request *request)
 static struct watch *watch_allocate(void)
 {
 	struct watch *watch = calloc(1, sizeof(*watch));
-	pthread_condattr_t monotonic;
 
 	if (!watch)
 		return NULL;
 	watch->fan_fd = watch->wake_fd = -1;
 	watch->pid = getpid();
 	pthread_mutex_init(&watch->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&watch->settled_changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	init_monotonic(&watch->changed);
 	return watch;
 }
 
@@ -314,23 +349,26 @@ int watch_start(struct cgfs_mirror *mirror)
 	return error;
 }
 
-void watch_stop(struct cgfs_mirror *mirror)
+bool watch_stop(struct cgfs_mirror *mirror)
 {
 	struct watch *watch = mirror->watch;
+	struct timespec deadline = after_ms(END_MS);
 
 	pthread_mutex_lock(&watch->lock);
 	watch->ended = true;
-	pthread_cond_broadcast(&watch->settled_changed);
+	pthread_cond_broadcast(&watch->changed);
 	pthread_mutex_unlock(&watch->lock);
 	if (watch->wake_fd >= 0)
 		eventfd_write(watch->wake_fd, 1);
 	if (watch->started)
 		pthread_join(watch->thread, NULL);
-	stale_stop(mirror);
+	if (mirror->stale && !stale_stop(mirror, &deadline))
+		return false;
 	close_fd(&watch->fan_fd);
 	close_fd(&watch->wake_fd);
-	pthread_cond_destroy(&watch->settled_changed);
+	pthread_cond_destroy(&watch->changed);
 	pthread_mutex_destroy(&watch->lock);
 	free(watch);
 	mirror->watch = NULL;
+	return true;
 }

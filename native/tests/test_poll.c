@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Who waits for a change is woken, and asks again. */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "connection.h"
@@ -10,16 +12,23 @@
 
 #define KERNEL_HANDLE 77
 
-static uint32_t ask(struct connection *connection, uint64_t node, uint64_t file_handle, uint32_t flags)
+static uint32_t ask_for(struct connection *connection, uint64_t kernel_handle, uint64_t node, uint64_t file_handle,
+			uint32_t flags)
 {
-	struct fuse_poll_in in = {.fh = file_handle, .kh = KERNEL_HANDLE, .flags = flags, .events = POLLPRI};
+	struct fuse_poll_in in = {.fh = file_handle, .kh = kernel_handle, .flags = flags, .events = POLLPRI};
 	const struct answer *answer = connection_ask(connection, FUSE_POLL, node, &in, sizeof(in), NULL, 0);
 
 	CHECK(!answer->error && answer->size == sizeof(struct fuse_poll_out));
 	return ((const struct fuse_poll_out *)answer->data)->revents;
 }
 
-static void wait_for_wake_up(const struct connection *connection)
+static uint32_t ask(struct connection *connection, uint64_t node, uint64_t file_handle, uint32_t flags)
+{
+	return ask_for(connection, KERNEL_HANDLE, node, file_handle, flags);
+}
+
+/* The kernel handle of whoever is woken next. */
+static uint64_t next_wake_up(const struct connection *connection)
 {
 	struct {
 		struct fuse_out_header header;
@@ -28,7 +37,13 @@ static void wait_for_wake_up(const struct connection *connection)
 
 	wait_readable(connection->kernel);
 	CHECK(read(connection->kernel, &message, sizeof(message)) == sizeof(message));
-	CHECK(!message.header.unique && message.header.error == FUSE_NOTIFY_POLL && message.body.kh == KERNEL_HANDLE);
+	CHECK(!message.header.unique && message.header.error == FUSE_NOTIFY_POLL);
+	return message.body.kh;
+}
+
+static void wait_for_wake_up(const struct connection *connection)
+{
+	CHECK(next_wake_up(connection) == KERNEL_HANDLE);
 }
 
 /* READ, which goes to the relay's other end, and is not answered there. */
@@ -108,5 +123,90 @@ TEST(poll_of_a_removed_cgroup_reports_a_change)
 	CHECK(rmdir(path) == 0);
 	CHECK(ask(&connection, node, HANDLE_OF_POLLER, FUSE_POLL_SCHEDULE_NOTIFY) & POLLPRI);
 	CHECK(ask(&connection, node, HANDLE_OF_POLLER, FUSE_POLL_SCHEDULE_NOTIFY) & POLLPRI);
+	connection_close(&connection);
+}
+
+#define MANY 3000	/* more than there are buckets */
+
+TEST(poll_of_many_files_wakes_those_whose_file_has_changed)
+{
+	static const uint64_t node = NODE_CONTROL | FUSE_ROOT_ID, other = node | 1ull << 56;
+	static bool woken[MANY];
+	struct connection connection;
+
+	connection_open(&connection);
+	for (uint64_t i = 0; i < MANY; i++)
+		ask_for(&connection, i, i % 2 ? other : node, i, FUSE_POLL_SCHEDULE_NOTIFY);
+	for (uint64_t i = 0; i < MANY; i += 3)
+		poller_forget(connection.mirror, i % 2 ? other : node, i);
+	poller_forget(connection.mirror, other, 2);	/* that handle is another file's */
+	cgfs_mirror_control_changed(connection.mirror, node);
+	while (connection_has_answer(&connection))
+		woken[next_wake_up(&connection)] = true;
+	for (uint64_t i = 0; i < MANY; i++)
+		CHECK(woken[i] == (i % 2 == 0 && i % 3 != 0));
+	connection_close(&connection);
+}
+
+/* Open the connection's cgroup.events, and wait for a change of it as that kernel handle. */
+static void open_and_wait(struct connection *connection, uint64_t kernel_handle)
+{
+	struct fuse_open_in open_in = {};
+	struct fuse_read_in read_in = {.size = 4096};
+	uint64_t node = connection_lookup(connection, 1, "cgroup.events");
+
+	read_in.fh = ((const struct fuse_open_out *)connection_ask(connection, FUSE_OPEN, node, &open_in, sizeof(open_in),
+								    NULL, 0)->data)->fh;
+	CHECK(!connection_ask(connection, FUSE_READ, node, &read_in, sizeof(read_in), NULL, 0)->error);
+	CHECK(!(ask_for(connection, kernel_handle, node, read_in.fh, FUSE_POLL_SCHEDULE_NOTIFY) & POLLPRI));
+}
+
+static struct rlimit limit_descriptors(rlim_t most)
+{
+	struct rlimit before, limit;
+
+	CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+	limit = before;
+	limit.rlim_cur = most;
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	return before;
+}
+
+TEST(poll_of_more_control_files_than_the_process_may_have_descriptors_holds_up_nobody)
+{
+	struct connection connection;
+	struct rlimit before = limit_descriptors(256);
+
+	connection_open(&connection);
+	open_and_wait(&connection, KERNEL_HANDLE);
+	for (uint64_t i = 1000; i < 2000; i++)
+		ask_for(&connection, i, NODE_CONTROL | FUSE_ROOT_ID, i, FUSE_POLL_SCHEDULE_NOTIFY);
+	freeze(&connection, "1");
+	wait_for_wake_up(&connection);
+	connection_close(&connection);
+	CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+}
+
+TEST(poll_of_more_files_than_the_process_may_have_descriptors_still_sees_changes)
+{
+	struct connection connection;
+	struct rlimit before;
+	bool woken[20] = {};
+	char path[600];
+	int file;
+
+	connection_open(&connection);
+	for (uint64_t i = 0; i < 20; i++)
+		open_and_wait(&connection, i);
+	snprintf(path, sizeof(path), "%s/cgroup.freeze", connection.source);
+	file = open(path, O_WRONLY | O_CLOEXEC);
+	before = limit_descriptors(10);
+	ask_for(&connection, 20, NODE_CONTROL | FUSE_ROOT_ID, 20, FUSE_POLL_SCHEDULE_NOTIFY);	/* begins anew */
+	CHECK(write(file, "1", 1) == 1 && close(file) == 0);
+	for (int i = 0; i < 20; i++)
+		woken[next_wake_up(&connection)] = true;
+	for (int i = 0; i < 20; i++)
+		CHECK(woken[i]);
+	CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
 	connection_close(&connection);
 }

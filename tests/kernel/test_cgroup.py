@@ -1,4 +1,4 @@
-"""Cgroups by id, their ancestors, owners and extended attributes."""
+"""Cgroups by id, their owners and extended attributes."""
 
 import errno
 import os
@@ -9,9 +9,8 @@ import pytest
 
 from cgfs import cgroup
 from tests.support import cgroups
-from tests.support.child import Child, run
-from tests.support.syscalls import mount
-from tests.support.users import ALICE, BOB, Namespaces, delegate
+from tests.support.child import run
+from tests.support.users import ALICE, BOB, delegate
 
 XATTR = "trusted.cgfs.test"
 
@@ -38,7 +37,7 @@ def test_a_cgroup_is_opened_by_its_id(mount_fd: int, tmp_cgroup: Path) -> None:
 
 
 def test_the_roots_id_opens_the_root(mount_fd: int) -> None:
-    with cgroup.open_cgroup(mount_fd, cgroup.ROOT_ID) as root:
+    with cgroup.open_cgroup(mount_fd, 1) as root:
         assert os.path.sameopenfile(root.fd, mount_fd)
 
 
@@ -66,50 +65,6 @@ def test_the_id_of_a_file_is_enotdir(mount_fd: int, tmp_cgroup: Path) -> None:
 def test_an_ordinary_user_opens_nothing_by_id(mount_fd: int, tmp_cgroup: Path) -> None:
     with pytest.raises(PermissionError):
         run(lambda: cgroup.open_cgroup(mount_fd, cgroups.cgroup_id(tmp_cgroup)), identity=ALICE)
-
-
-def test_the_ancestors_go_from_the_parent_to_the_root(mount_fd: int, tmp_cgroup: Path) -> None:
-    inner = tmp_cgroup / "a" / "b"
-    inner.mkdir(parents=True)
-    with cgroup.open_cgroup(mount_fd, cgroups.cgroup_id(inner)) as opened:
-        expected = tuple(cgroups.cgroup_id(path) for path in (tmp_cgroup / "a", tmp_cgroup, tmp_cgroup.parent))
-        assert cgroup.ancestor_ids(opened.fd) == expected
-        assert expected[-1] == cgroup.ROOT_ID
-
-
-def test_the_root_has_no_ancestors(mount_fd: int) -> None:
-    assert cgroup.ancestor_ids(mount_fd) == ()
-
-
-def test_the_ancestors_leave_no_descriptor(directory_fd: int) -> None:
-    before = set(os.listdir("/proc/self/fd"))
-    cgroup.ancestor_ids(directory_fd)
-    assert set(os.listdir("/proc/self/fd")) == before
-
-
-def test_the_ancestors_end_at_the_mounts_root(tmp_cgroup: Path, tmp_path: Path) -> None:
-    """In a cgroup namespace cgroup2 is mounted from the namespace's root on; what is above it has no path there."""
-    (tmp_cgroup / "container").mkdir()
-    with Child(tmp_cgroup / "container", namespaces=Namespaces(cgroup=True, mount=True)) as child:
-        child.call(mount, "none", "/", None, (1 << 18) | 16384)
-        child.call(mount, "cgroup2", str(tmp_path), "cgroup2", 0)
-        child.call(os.mkdir, tmp_path / "inner")
-        above = cgroups.cgroup_id(tmp_cgroup)
-        container = cgroups.cgroup_id(tmp_cgroup / "container")
-        assert child.call(ancestors_of, tmp_path, tmp_path / "inner") == (container,)
-        assert child.call(ancestors_of, tmp_path, tmp_path) == ()
-        with pytest.raises(FileNotFoundError):
-            child.call(ancestors_of_id, tmp_path, above)
-
-
-def ancestors_of(mountpoint: Path, path: Path) -> tuple[int, ...]:
-    return ancestors_of_id(mountpoint, path.stat().st_ino)
-
-
-def ancestors_of_id(mountpoint: Path, id_: int) -> tuple[int, ...]:
-    mount_fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
-    with cgroup.open_cgroup(mount_fd, id_) as opened:
-        return cgroup.ancestor_ids(opened.fd)
 
 
 def test_the_owner_is_whoever_made_the_cgroup_and_not_whom_it_was_given(tmp_cgroup: Path) -> None:

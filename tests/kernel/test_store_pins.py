@@ -1,0 +1,96 @@
+"""Programs that are kept as pins: the latest of each user, so many and so much."""
+
+import errno
+import itertools
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cgfs import bpffs
+from cgfs.bpf import Map, MapType, Program, ProgType
+from cgfs.store.pins import PinStore
+from tests.support import programs
+from tests.support.syscalls import umount
+from tests.support.users import ALICE, BOB, Identity
+
+MIB = 1 << 20
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def pins(tmp_path: Path) -> Iterator[PinStore]:
+    """In a bpf file system of the test's own. A user keeps three programs, or 8 MiB."""
+    mountpoint = tmp_path / "bpf"
+    yield PinStore(bpffs.directory("pins", mountpoint), quota=3, quota_bytes=8 * MIB)
+    umount(str(mountpoint))
+
+
+def kept(pins: PinStore, user: Identity, *maps: Map) -> int:
+    """Keep a program that no other is like, with those maps. Its id."""
+    code = programs.return_value(programs.ALLOW, salt=next(_numbers))
+    with Program.load(ProgType.CGROUP_SOCK, code, name="cgfs_test") as program:
+        for map_ in maps:
+            program.bind_map(map_)
+        pins.keep(program, user.uid, user.gid)
+        return program.info().id
+
+
+def an_array(size: int) -> Map:
+    return Map.create(MapType.ARRAY, 4, size, 1, "cgfs_map")
+
+
+def ids_of(pins: PinStore, user: Identity) -> list[int]:
+    return sorted(int(entry.key.split("-")[1]) for entry in pins.entries() if entry.uid == user.uid)
+
+
+def test_the_latest_are_kept_of_each_user(pins: PinStore) -> None:
+    bobs = kept(pins, BOB)
+    alices = [kept(pins, ALICE) for _ in range(5)]
+    assert ids_of(pins, ALICE) == alices[-3:]
+    assert ids_of(pins, BOB) == [bobs]
+
+
+def test_the_latest_are_kept_that_are_not_too_large_together(pins: PinStore) -> None:
+    with an_array(3 * MIB) as one, an_array(3 * MIB) as other, an_array(3 * MIB) as third:
+        bobs = kept(pins, BOB, one)
+        alices = [kept(pins, ALICE, map_) for map_ in (one, other, third)]
+    assert ids_of(pins, ALICE) == alices[-2:]
+    assert ids_of(pins, BOB) == [bobs]
+
+
+def test_a_map_that_programs_share_counts_once(pins: PinStore) -> None:
+    with an_array(6 * MIB) as shared:
+        alices = [kept(pins, ALICE, shared) for _ in range(3)]
+    assert ids_of(pins, ALICE) == alices
+
+
+def test_one_that_is_too_large_is_not_kept_and_takes_no_others_place(pins: PinStore) -> None:
+    first = kept(pins, ALICE)
+    with an_array(9 * MIB) as large, pytest.raises(OSError, match="at most 8192 KiB") as caught:
+        kept(pins, ALICE, large)
+    assert caught.value.errno == errno.EDQUOT
+    assert ids_of(pins, ALICE) == [first]
+
+
+def test_a_map_counts_as_if_it_were_full(pins: PinStore) -> None:
+    no_prealloc = 1  # BPF_F_NO_PREALLOC
+    with (
+        Map.create(MapType.HASH, 4, 1024, 1 << 20, "cgfs_map", flags=no_prealloc) as growing,
+        pytest.raises(OSError, match="with its maps"),
+    ):
+        kept(pins, ALICE, growing)
+
+
+def test_one_with_maps_in_a_map_is_not_kept(pins: PinStore) -> None:
+    """What is put into it later would be kept, too."""
+    with an_array(8) as inner, a_map_of_maps(inner) as outer, pytest.raises(OSError, match="how large") as caught:
+        kept(pins, ALICE, outer)
+    assert caught.value.errno == errno.EDQUOT
+    assert ids_of(pins, ALICE) == []
+
+
+def a_map_of_maps(inner: Map) -> Map:
+    attributes = struct.pack("=IIIIII", MapType.ARRAY_OF_MAPS, 4, 4, 1, 0, inner.fd)
+    return Map(programs.bpf(0, attributes)[0])

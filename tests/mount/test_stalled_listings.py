@@ -1,0 +1,135 @@
+"""Who lists a directory of the mirror into memory that never comes keeps its lock: it harms that directory only.
+
+For most of what the kernel is to be told about a directory it takes that lock (native/mirror/lanes.c).
+"""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mount.conftest import StartOverlay, Twin
+from tests.support.child import Child
+from tests.support.daemon import Overlay, is_overlay
+from tests.support.hold import held, waiting_threads
+from tests.support.inotify import Event, Watcher
+from tests.support.waiting import DEADLINE_S, until
+
+STALLED = 12
+MANY = 4500  # more names than are kept for one directory
+both = pytest.mark.parametrize("overlay", [(), ("nopassthrough",)], indirect=True, ids=["passthrough", "direct"])
+
+
+def make_with_child(directory: Path, overlay: Overlay) -> Path:
+    """*directory* (on cgroup2) with a child whose name the kernel has for the mirror, too; the child."""
+    (directory / "child").mkdir(parents=True)
+    assert overlay.path(directory / "child").is_dir()
+    return directory / "child"
+
+
+@contextlib.contextmanager
+def stalled(overlay: Overlay, native: Path) -> Iterator[list[Path]]:
+    """Directories of the mirror that somebody keeps locked, and that the kernel is to be told about. On cgroup2."""
+    children = [make_with_child(native / f"stalled-{number}", overlay) for number in range(STALLED)]
+    with held(*[overlay.path(child.parent) for child in children]):
+        for child in children:
+            child.rmdir()
+        until(lambda: waiting_threads(overlay.pid) >= STALLED, "each waits for the lock of its directory")
+        yield [child.parent for child in children]
+
+
+@both
+def test_what_others_remove_elsewhere_is_gone(overlay: Overlay, twin: Twin) -> None:
+    children = [make_with_child(twin.native / f"other-{number}", overlay) for number in range(8)]
+    with stalled(overlay, twin.native):
+        for child in children:
+            child.rmdir()
+            until(lambda child=child: not overlay.path(child).exists(), "the kernel does not believe in it")  # type: ignore[misc]
+            assert "child" not in os.listdir(overlay.path(child.parent))
+
+
+@both
+def test_what_was_removed_in_a_stalled_directory_is_gone_when_it_goes_on(overlay: Overlay, twin: Twin) -> None:
+    with stalled(overlay, twin.native) as directories:
+        for directory in directories[::2]:
+            (directory / "child").mkdir()
+    for number, directory in enumerate(directories):
+        until(
+            lambda number=number, directory=directory: overlay.path(directory / "child").exists() == (number % 2 == 0),  # type: ignore[misc]
+            "it is as it is on cgroup2",
+        )
+        if number % 2 == 0:
+            assert (directory / "child").stat().st_ino == overlay.path(directory / "child").stat().st_ino
+
+
+@both
+def test_a_directory_made_anew_in_a_stalled_one_is_never_taken_for_the_former(overlay: Overlay, twin: Twin) -> None:
+    """Whoever asks has to wait for the lock, as on cgroup2 where somebody waits to make or remove something."""
+    with Child() as asking:
+        with stalled(overlay, twin.native) as (directory, *_):
+            (directory / "child").mkdir()
+            asking.begin(os.stat, overlay.path(directory / "child"))
+            until(lambda: waiting_threads(asking.pid) == 1, "it waits for the lock")
+        assert asking.result().st_ino == (directory / "child").stat().st_ino
+
+
+@both
+def test_more_than_can_be_told_of_a_stalled_directory_is_gone_too(overlay: Overlay, twin: Twin) -> None:
+    children = [twin.native / "many" / f"child-{number}" for number in range(MANY)]
+    (twin.native / "many").mkdir()
+    for child in children:
+        child.mkdir()
+        assert overlay.path(child).is_dir()
+    with held(overlay.path(twin.native / "many")):
+        for child in children:
+            child.rmdir()
+        until(lambda: waiting_threads(overlay.pid) >= 1, "the kernel is being told")
+    for child in children:
+        until(lambda child=child: not overlay.path(child).exists(), "the kernel does not believe in it")  # type: ignore[misc]
+
+
+def write_often(path: Path, text: str) -> None:
+    """In a child."""
+    for _ in range(10):
+        path.write_text(text)
+
+
+@both
+def test_switching_controllers_does_not_wait_for_stalled_directories(
+    overlay: Overlay, twin: Twin, cgroup2: Path
+) -> None:
+    """Neither above them nor elsewhere. To switch off what is off changes nothing, and is told as any other."""
+    (twin.native / "other").mkdir()
+    off = "-" + (cgroup2 / "cgroup.controllers").read_text().split()[0]
+    with stalled(overlay, twin.native), Child() as switching:
+        for directory in (twin.mirror / "other", twin.mirror):
+            switching.begin(write_often, directory / "cgroup.subtree_control", off)
+            switching.result(deadline_s=DEADLINE_S)
+
+
+@both
+def test_watchers_elsewhere_see_what_others_do(overlay: Overlay, twin: Twin) -> None:
+    (twin.native / "other").mkdir()
+    with stalled(overlay, twin.native), Watcher(twin.mirror / "other") as watcher:
+        (twin.native / "other" / "new").mkdir()
+        watcher.wait_for(Event.CREATE, "new")
+
+
+def test_a_signal_ends_the_daemon_while_a_directory_is_stalled(start_overlay: StartOverlay, tmp_cgroup: Path) -> None:
+    """Its mount is gone and its users are told so. The kernel keeps what is left of the process until its last thread
+    has the lock.
+    """
+    with start_overlay() as overlay:
+        overlay.expect_in_log("in use")
+        with stalled(overlay, tmp_cgroup):
+            os.kill(overlay.pid, signal.SIGTERM)
+            until(lambda: not is_overlay(overlay.mountpoint), "it is unmounted")
+            until(lambda: state_of(overlay.pid) == "Z", "the daemon has ended")
+        assert overlay.process.wait(DEADLINE_S) == 0
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
