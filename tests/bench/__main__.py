@@ -1,71 +1,94 @@
 """`python -m tests.bench`, run by `scripts/bench`."""
 
 import contextlib
-import tempfile
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from cgfs.mountinfo import cgroup2_mount
-from tests.bench import peers, report
-from tests.bench.measure import Result, build_timing, measure
-from tests.bench.memory import Footprint, footprint, time_to_first_answer_s
-from tests.bench.rows import CHILDREN, ROWS
-from tests.bench.tree import tree
+from tests.bench import memory, peers, report, stopping
+from tests.bench.measure import FULL, QUICK, Bench, Effort, Result, build_timing
+from tests.bench.plot import plot
+from tests.bench.rows import CHILDREN, MANY_CHILDREN, ROWS
+from tests.bench.tree import scratch_directory, tree
 
 
-def measure_rows(source: Path, scratch: Path, *, quick: bool, with_peers: bool, console: Console) -> list[Result]:
-    rounds, share = (3, 0.2) if quick else (9, 1.0)
+def servers(source: Path, scratch: Path, left_out: list[str], *, with_peers: bool) -> Iterator[peers.Server]:
+    """cgfs and the peers, as far as they can be built here; the others are *left_out*."""
+    yield peers.cgfs(source, scratch)
+    for name, build in peers.PEERS if with_peers else ():
+        try:
+            yield build(source, scratch)
+        except (OSError, stopping.Failed) as error:
+            left_out.append(f"{name}: {error}")
+
+
+def measure_rows(
+    timing: Path, source: Path, built: list[peers.Server], effort: Effort, console: Console
+) -> tuple[list[Result], list[str]]:
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(tree(source, CHILDREN))
         inside = root.relative_to(source)
-        mounts = [peers.Mounted("cgroup2", root, None), stack.enter_context(peers.cgfs(source, scratch, inside))]
-        if with_peers:
-            mounts.append(stack.enter_context(peers.passthrough_ll(source, scratch, inside)))
-            mounts.append(stack.enter_context(peers.pyfuse3_example(source, scratch, inside)))
-        timing = build_timing(scratch)
+        mounts = [peers.Mounted("cgroup2", root, None)]
+        mounts += [stack.enter_context(peers.served(server, inside)) for server in built]
+        bench = Bench(timing, mounts, effort)
         with console.status("measuring") as status:
-            return measure(
-                timing,
-                ROWS,
-                mounts,
-                rounds=rounds,
-                share=share,
-                progress=lambda row: status.update(f"measuring: {row.name}"),
-            )
+            results = bench.measure(ROWS, lambda row: status.update(f"measuring: {row.name}"))
+        return results, bench.left_out
 
 
-def measure_footprints(source: Path, scratch: Path, *, quick: bool) -> list[Footprint]:
-    footprints = []
-    for cgroups in (CHILDREN,) if quick else (CHILDREN, 10 * CHILDREN):
-        scratch_of = scratch / str(cgroups)
-        scratch_of.mkdir()
-        with tree(source, cgroups) as root, peers.cgfs(source, scratch_of, root.relative_to(source)) as mount:
-            assert mount.pid is not None
-            footprints.append(footprint(mount.pid, mount.root, cgroups))
-    return footprints
+def run_bench(*, quick: bool, with_peers: bool, console: Console) -> report.Report:
+    effort = QUICK if quick else FULL
+    source = cgroup2_mount()
+    load = os.getloadavg()[0]
+    left_out: list[str] = []
+    with scratch_directory() as scratch:
+        timing = build_timing(scratch)
+        built = list(servers(source, scratch, left_out, with_peers=with_peers))
+        results, more_left_out = measure_rows(timing, source, built, effort, console)
+        with console.status("walking"):
+            footprints = [
+                memory.footprint(timing, source, scratch / str(cgroups), cgroups)
+                for cgroups in ((CHILDREN,) if quick else (CHILDREN, MANY_CHILDREN))
+            ]
+            first_answer_s = memory.first_answer_s(source, scratch / "first")
+    return report.Report(effort, load, results, [*left_out, *more_left_out], footprints, first_answer_s)
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer rounds, no large tree: within a minute.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the results to this file too.")
+@click.option("--markdown", "markdown_path", type=click.Path(path_type=Path), help="Write the README's table there.")
 @click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="Draw the ratios into this file.")
 @click.option("--peers/--no-peers", "with_peers", default=True, help="Measure the other FUSE mirrors as well.")
-def main(quick: bool, json_path: Path | None, plot_path: Path | None, with_peers: bool) -> None:
-    """Measure cgfs beside cgroup2 itself and beside other FUSE mirrors, as ratios of one run. Needs root."""
+def main(
+    quick: bool, json_path: Path | None, markdown_path: Path | None, plot_path: Path | None, with_peers: bool
+) -> None:
+    """Measure cgfs beside cgroup2 itself and beside other FUSE mirrors, as ratios of one run. Needs root.
+
+    Ended by a signal it removes what it has made, and exits with 128 and the signal's number.
+    """
     console = Console()
-    source = cgroup2_mount()
-    with tempfile.TemporaryDirectory(prefix="cgfs-bench-") as name:
-        scratch = Path(name)
-        results = measure_rows(source, scratch, quick=quick, with_peers=with_peers, console=console)
-        footprints = measure_footprints(source, scratch, quick=quick)
-        first_answer_s = time_to_first_answer_s(source, scratch / "first")
-    report.show(results, footprints, first_answer_s, console)
+    stopping.listen()
+    try:
+        found = run_bench(quick=quick, with_peers=with_peers, console=console)
+    except stopping.Stopped as stopped:
+        click.echo(f"bench: {stopped}; what it had made is removed", err=True)
+        sys.exit(128 + stopped.number)
+    except (OSError, stopping.Failed) as error:
+        click.echo(f"bench: {error}", err=True)
+        sys.exit(1)
+    report.show(found, console)
     if json_path is not None:
-        json_path.write_text(report.as_json(results, footprints, first_answer_s))
+        json_path.write_text(report.as_json(found))
+    if markdown_path is not None:
+        markdown_path.write_text(report.as_markdown(found))
     if plot_path is not None:
-        report.plot(results, plot_path)
+        plot(found, plot_path)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,76 @@
 """Runs the rows: interleaved over the mounts, repeated, with medians of the ratios.
 
-A ratio is taken within one round, where the two times were measured next to each other, and the median is taken
-over the rounds: a machine that is slow for a second is slow for both.
+A ratio is that of a pair: the row on cgroup2 itself and the row on the mount, measured one next to the other, in turn
+the one first and the other. The median is taken over the pairs: a machine that is slow for a second is slow for both.
+Which mount is the first in a round changes from round to round.
 """
 
-import os
 import statistics
-import subprocess
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from tests.bench.peers import Mounted, cpu_seconds
+from tests.bench import stopping
+from tests.bench.clocks import process_cpu_ns, wait_until_quiet
+from tests.bench.peers import Mounted
 from tests.bench.rows import Row
 from tests.bench.tree import drop_caches
 
 HERE = Path(__file__).parent
 INCLUDE = HERE.parent.parent / "native" / "include"
 
+_WARMING_SHARE = 100
+_LONGEST_S = 120.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured: of a row on a mount *rounds* rounds, but no more once they have taken *budget_s*.
+
+    A measurement does the operation for *slice_s*, and at least once. Where that takes a peer more than *longest_s*, it
+    is left out of the row.
+    """
+
+    rounds: int
+    slice_s: float
+    budget_s: float
+    fewest_rounds: int
+    longest_s: float
+
+
+FULL = Effort(rounds=9, slice_s=0.1, budget_s=6, fewest_rounds=3, longest_s=60)
+QUICK = Effort(rounds=3, slice_s=0.02, budget_s=1, fewest_rounds=1, longest_s=4)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Nanoseconds for one operation: of wall time, of the caller's CPU time and of the server's."""
+
+    wall: float
+    caller: float
+    server: float
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one row gave on one mount: the median time and ratio to cgroup2, and the server's CPU per operation."""
+    """What one row gave on one mount: medians, each for one operation."""
 
     row: Row
     mount: str
+    rounds: int
     microseconds: float
     ratio: float
-    server_cpu_us: float | None
+    caller_us: float
+    server_us: float | None
+
+    @property
+    def shown(self) -> float:
+        """The ratio of the times; for a throughput row the share of cgroup2's throughput."""
+        return 1 / self.ratio if self.row.is_throughput else self.ratio
 
     @property
     def reached(self) -> bool | None:
@@ -35,77 +78,151 @@ class Result:
         if self.mount != "cgfs":
             return None
         if self.row.at_least is not None:
-            return 1 / self.ratio >= self.row.at_least
-        return None if self.row.at_most is None else self.ratio <= self.row.at_most
+            return self.shown >= self.row.at_least
+        return None if self.row.at_most is None else self.shown <= self.row.at_most
+
+    @property
+    def waiting_us(self) -> float:
+        """Waking up and waiting: what is nobody's CPU time. Less than 0 where caller and server ran at once."""
+        return self.microseconds - self.caller_us - (self.server_us or 0)
+
+
+@dataclass(slots=True)
+class Run:
+    """One row on one mount: what has been measured so far."""
+
+    mount: Mounted
+    count: int
+    taken_s: float
+    base: list[Sample] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+    def goes_on(self, effort: Effort) -> bool:
+        rounds = len(self.samples)
+        if rounds < effort.fewest_rounds:
+            return True
+        return rounds < effort.rounds and self.taken_s * (rounds + 1) / rounds <= effort.budget_s
+
+
+class Bench:
+    """The program and the mounts, the first of which is cgroup2 itself, on which rows are measured."""
+
+    def __init__(self, timing: Path, mounts: Sequence[Mounted], effort: Effort) -> None:
+        self._timing = timing
+        self._direct, *self._others = mounts
+        self._effort = effort
+        self._servers = [mount.pid for mount in mounts if mount.pid is not None]
+        self.left_out: list[str] = []
+        """What was not measured, in words."""
+
+    def measure(self, rows: Sequence[Row], progress: Callable[[Row], None]) -> list[Result]:
+        """Measure all *rows*, telling *progress* of each before it begins."""
+        results: list[Result] = []
+        for row in rows:
+            progress(row)
+            results += self._measure_row(row)
+        return results
+
+    def _measure_row(self, row: Row) -> list[Result]:
+        base_count, _ = self._warm(row, self._direct)
+        mounts = [mount for mount in self._others if mount.name == "cgfs" or not row.cgfs_only]
+        runs = [run for mount in mounts if (run := self._begin(row, mount)) is not None]
+        for number in range(self._effort.rounds):
+            turn = number % len(runs)
+            for each in [*runs[turn:], *runs[:turn]]:
+                if each.goes_on(self._effort) and not self._measure_pair(row, each, base_count, number % 2 == 0):
+                    runs.remove(each)
+        return results_of(row, runs)
+
+    def _begin(self, row: Row, mount: Mounted) -> Run | None:
+        """A run of *row*, warmed; None where a peer cannot do it, or takes too long to."""
+        warmed = self._unless_peer_fails(row, mount, lambda: self._warm(row, mount))
+        if warmed is None:
+            return None
+        count, warming_s = warmed
+        return Run(mount, count, warming_s)
+
+    def _unless_peer_fails(self, row: Row, mount: Mounted, measured: Callable[[], T]) -> T | None:
+        """What *measured* returns. A peer that cannot do *row* is left out of it; cgfs has to do every row."""
+        try:
+            return measured()
+        except stopping.Failed as error:
+            if mount.name == "cgfs":
+                raise
+            self.left_out.append(f"{mount.name}, {row.name}: {error}")
+            return None
+
+    def _warm(self, row: Row, mount: Mounted) -> tuple[int, float]:
+        """How many operations make a measurement, found by doing some, and the seconds that this took."""
+        if row.cold:
+            return row.count, 0.0
+        begin = time.monotonic()
+        few = max(1, row.count // _WARMING_SHARE)
+        operation_s = self._sample(row, mount, few).wall * row.threads / 1e9
+        count = max(1, min(row.count, int(self._effort.slice_s / operation_s)))
+        return count, time.monotonic() - begin
+
+    def _measure_pair(self, row: Row, run: Run, base_count: int, base_first: bool) -> bool:
+        """Measure *row* once more, beside cgroup2 itself. False where a peer could not do it."""
+        begin = time.monotonic()
+        before = self._sample(row, self._direct, base_count) if base_first else None
+        sample = self._unless_peer_fails(row, run.mount, lambda: self._sample(row, run.mount, run.count))
+        if sample is None:
+            return False
+        run.samples.append(sample)
+        run.base.append(before or self._sample(row, self._direct, base_count))
+        run.taken_s += time.monotonic() - begin
+        return True
+
+    def _sample(self, row: Row, mount: Mounted, count: int) -> Sample:
+        base = mount is self._direct
+        operation = row.base_operation if base and row.base_operation else row.operation
+        path = row.base_path if base and row.base_path else row.path
+        if row.cold:
+            drop_caches()
+        wait_until_quiet(self._servers, row.quiet_s)
+        command: list[str | Path] = [self._timing, str(row.threads), operation, str(count), mount.root, path]
+        if row.argument is not None:
+            command.append(row.argument)
+        timeout_s = _LONGEST_S if mount.name in ("cgroup2", "cgfs") else self._effort.longest_s
+        before_ns = 0 if mount.pid is None else process_cpu_ns(mount.pid)
+        wall_ns, caller_ns = map(int, stopping.run(command, timeout_s).split())
+        server_ns = 0 if mount.pid is None else process_cpu_ns(mount.pid) - before_ns
+        operations = count * row.threads
+        return Sample(wall_ns / operations, caller_ns / operations, server_ns / operations)
+
+
+def results_of(row: Row, runs: Sequence[Run]) -> list[Result]:
+    base = [sample for run in runs for sample in run.base]
+    results = [
+        Result(
+            row,
+            "cgroup2",
+            len(base),
+            statistics.median(sample.wall for sample in base) / 1e3,
+            1.0,
+            statistics.median(sample.caller for sample in base) / 1e3,
+            None,
+        )
+    ]
+    for each in runs:
+        ratios = [ours.wall / base.wall for ours, base in zip(each.samples, each.base, strict=True)]
+        results.append(
+            Result(
+                row,
+                each.mount.name,
+                len(each.samples),
+                statistics.median(sample.wall for sample in each.samples) / 1e3,
+                statistics.median(ratios),
+                statistics.median(sample.caller for sample in each.samples) / 1e3,
+                statistics.median(sample.server for sample in each.samples) / 1e3,
+            )
+        )
+    return results
 
 
 def build_timing(scratch: Path) -> Path:
     program = scratch / "timing"
-    command = ["cc", "-O2", "-Wall", "-Wextra", "-D_GNU_SOURCE", f"-I{INCLUDE}", "-pthread", "-o", str(program)]
-    subprocess.run([*command, str(HERE / "timing.c")], check=True)
+    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", f"-I{INCLUDE}", "-pthread"]
+    stopping.run(["cc", *flags, "-o", program, HERE / "timing.c"])
     return program
-
-
-def time_once(timing: Path, row: Row, root: Path, *, base: bool, share: float) -> float:
-    """Nanoseconds for one operation of *row* below *root*; *share* of the row's count is done."""
-    operation = row.base_operation if base and row.base_operation else row.operation
-    path = row.base_path if base and row.base_path is not None else row.path
-    count = max(1, int(row.count * share))
-    arguments = [str(timing), operation, str(count), str(root / path)]
-    if row.argument is not None:
-        arguments.append(row.argument)
-    if row.cold:
-        drop_caches()
-    environment = {**os.environ, "TIMING_THREADS": str(row.threads)}
-    done = subprocess.run(arguments, check=True, capture_output=True, text=True, env=environment)
-    return int(done.stdout) / (count * row.threads)
-
-
-def measure_row(timing: Path, row: Row, mounts: Sequence[Mounted], rounds: int, share: float) -> list[Result]:
-    """Measure *row* on all *mounts*, the first of which is cgroup2 itself."""
-    direct, *others = [mount for mount in mounts if not (row.cgfs_only and mount.name not in ("cgroup2", "cgfs"))]
-    times: dict[str, list[float]] = {mount.name: [] for mount in (direct, *others)}
-    ratios: dict[str, list[float]] = {mount.name: [] for mount in (direct, *others)}
-    cpu: dict[str, list[float]] = {mount.name: [] for mount in others}
-    if not row.cold:
-        for mount in (direct, *others):
-            time_once(timing, row, mount.root, base=mount is direct, share=share / 10)
-    for _ in range(rounds):
-        base_ns = time_once(timing, row, direct.root, base=True, share=share)
-        times[direct.name].append(base_ns)
-        ratios[direct.name].append(1.0)
-        for mount in others:
-            assert mount.pid is not None
-            before = cpu_seconds(mount.pid)
-            taken_ns = time_once(timing, row, mount.root, base=False, share=share)
-            operations = max(1, int(row.count * share)) * row.threads
-            cpu[mount.name].append((cpu_seconds(mount.pid) - before) / operations)
-            times[mount.name].append(taken_ns)
-            ratios[mount.name].append(taken_ns / base_ns)
-    return [
-        Result(
-            row,
-            mount.name,
-            statistics.median(times[mount.name]) / 1e3,
-            statistics.median(ratios[mount.name]),
-            statistics.mean(cpu[mount.name]) * 1e6 if mount.name in cpu else None,
-        )
-        for mount in (direct, *others)
-    ]
-
-
-def measure(
-    timing: Path,
-    rows: Sequence[Row],
-    mounts: Sequence[Mounted],
-    *,
-    rounds: int,
-    share: float,
-    progress: Callable[[Row], None],
-) -> list[Result]:
-    """Measure all *rows*, telling *progress* of each before it begins."""
-    results: list[Result] = []
-    for row in rows:
-        progress(row)
-        results += measure_row(timing, row, mounts, rounds, share)
-    return results

@@ -1,22 +1,31 @@
 """The mounts that are compared: cgroup2 itself, cgfs, and the two peers that one can build here.
 
-Each is a context manager that gives the directory under which the bench's cgroup is seen, with the process that
-serves it. The peers' source is not ours and is never committed: it comes from libfuse3-dev's examples and from
+Each server is a command, and `served` a context manager that runs it and gives the directory under which the bench's
+cgroup is seen. The peers' source is not ours and is never committed: it comes from libfuse3-dev's examples and from
 pyfuse3's source distribution, and is built in a temporary directory.
 """
 
 import contextlib
-import os
-import signal
+import importlib.metadata
+import shutil
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cgfs.mountinfo import mount_at
+from tests.bench.stopping import Failed, check, run
+from tests.support.watchdog import abort_mount
+
 PASSTHROUGH_LL = Path("/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c")
+DOWNLOADS = Path(__file__).parent.parent.parent / "build" / "bench"
+"""Not in git; a source distribution is loaded once."""
+
+_MOUNTED_WITHIN_S = 30.0
+_ENDED_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,70 +37,96 @@ class Mounted:
     pid: int | None
 
 
-def wait_for_mount(mountpoint: Path, process: subprocess.Popen[bytes], timeout_s: float = 30) -> None:
-    """Wait until something is mounted on *mountpoint*. Raises OSError with what the server said if it ended."""
-    deadline = time.monotonic() + timeout_s
-    before = mountpoint.parent.stat().st_dev
-    while mountpoint.stat().st_dev == before:
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise OSError(f"{process.args!r} did not mount {mountpoint}: exit status {process.returncode}")
-        time.sleep(0.01)
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A FUSE server: *command* mounts a mirror on *mountpoint* and stays in the foreground."""
+
+    name: str
+    command: tuple[str, ...]
+    mountpoint: Path
 
 
 @contextlib.contextmanager
-def served(name: str, command: list[str], mountpoint: Path, inside: Path) -> Iterator[Mounted]:
-    """Run *command*, which mounts on *mountpoint* and stays in the foreground; unmount and end it."""
-    mountpoint.mkdir()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def served(server: Server, inside: Path) -> Iterator[Mounted]:
+    """Run *server*; at the end its mount is gone and its process waited for. *inside* is the bench's cgroup in it."""
+    server.mountpoint.mkdir()
+    process = subprocess.Popen(
+        server.command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
-        wait_for_mount(mountpoint, process)
-        yield Mounted(name, mountpoint / inside, process.pid)
+        _wait_for_mount(server.mountpoint, process)
+        yield Mounted(server.name, server.mountpoint / inside, process.pid)
     finally:
-        subprocess.run(["umount", "-l", mountpoint], check=False, stderr=subprocess.DEVNULL)
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        _end(process, server.mountpoint)
 
 
-def cgfs(source: Path, scratch: Path, inside: Path) -> contextlib.AbstractContextManager[Mounted]:
+def _wait_for_mount(mountpoint: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _MOUNTED_WITHIN_S
+    while mount_at(mountpoint) is None:
+        check()
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise Failed(f"{process.args!r} did not mount {mountpoint}: exit status {process.returncode}")
+        time.sleep(0.01)
+
+
+def _end(process: subprocess.Popen[bytes], mountpoint: Path) -> None:
+    """Abort the connection first, so that nobody waits for an answer; then the process ends, or is killed."""
+    abort_mount(mountpoint)
+    process.terminate()
+    try:
+        process.wait(_ENDED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if mount_at(mountpoint) is not None:
+        abort_mount(mountpoint)
+
+
+def cgfs(source: Path, scratch: Path) -> Server:
     mountpoint = scratch / "cgfs"
-    command = [sys.executable, "-m", "cgfs", "mount", "--foreground", "--source", str(source), str(mountpoint)]
-    return served("cgfs", command, mountpoint, inside)
+    command = (sys.executable, "-m", "cgfs", "mount", "--foreground", "--source", str(source), str(mountpoint))
+    return Server("cgfs", command, mountpoint)
 
 
-def passthrough_ll(source: Path, scratch: Path, inside: Path) -> contextlib.AbstractContextManager[Mounted]:
+def passthrough_ll(source: Path, scratch: Path) -> Server:
     """libfuse's own example, compiled as it is; cache=never, since cgroup files have a size of 0."""
     program = scratch / "passthrough_ll"
-    flags = subprocess.run(
-        ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True
-    ).stdout.split()
-    compile_command = ["cc", "-O2", "-w", "-o", str(program), str(PASSTHROUGH_LL), *flags]
-    subprocess.run(compile_command, check=True)
+    flags = run(["pkg-config", "--cflags", "--libs", "fuse3"]).split()
+    run(["cc", "-O2", "-w", "-o", program, PASSTHROUGH_LL, *flags])
     mountpoint = scratch / "passthrough-ll"
-    command = [str(program), "-f", "-o", f"source={source},cache=never", str(mountpoint)]
-    return served("passthrough_ll", command, mountpoint, inside)
+    command = (str(program), "-f", "-o", f"source={source},cache=never", str(mountpoint))
+    return Server("passthrough_ll", command, mountpoint)
 
 
-def pyfuse3_example(source: Path, scratch: Path, inside: Path) -> contextlib.AbstractContextManager[Mounted]:
+def pyfuse3_example(source: Path, scratch: Path) -> Server:
     """pyfuse3's example, with direct I/O: without it, it reads nothing from files of size 0."""
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
-    subprocess.run([*pip, "-d", str(scratch), "pyfuse3"], check=True, stderr=subprocess.DEVNULL)
-    archive = next(scratch.glob("pyfuse3-*.tar.gz"))
+    name = f"pyfuse3-{importlib.metadata.version('pyfuse3')}"
+    archive = DOWNLOADS / f"{name}.tar.gz"
+    if not archive.exists():
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", "pyfuse3"]
+        run([*pip, "-d", scratch, name.replace("-", "==")])
+        DOWNLOADS.mkdir(parents=True, exist_ok=True)
+        partial = archive.with_suffix(".partial")
+        shutil.copy(scratch / archive.name, partial)
+        partial.replace(archive)
     with tarfile.open(archive) as tar:
-        member = tar.extractfile(f"{archive.name.removesuffix('.tar.gz')}/examples/passthroughfs.py")
+        member = tar.extractfile(f"{name}/examples/passthroughfs.py")
         if member is None:
-            raise OSError(f"{archive.name} has no examples/passthroughfs.py")
+            raise Failed(f"{archive.name} has no examples/passthroughfs.py")
         text = member.read().decode()
     script = scratch / "passthroughfs.py"
-    script.write_text(
-        text.replace("FileInfo(fh=fd)", "FileInfo(fh=fd, direct_io=True)").replace(
-            "FileInfo(fh=FileHandleT(fd))", "FileInfo(fh=FileHandleT(fd), direct_io=True)"
-        )
-    )
+    for descriptor in ("fd", "FileHandleT(fd)"):
+        text = text.replace(f"FileInfo(fh={descriptor})", f"FileInfo(fh={descriptor}, direct_io=True)")
+    script.write_text(text)
     mountpoint = scratch / "pyfuse3"
-    return served("pyfuse3", [sys.executable, str(script), str(source), str(mountpoint)], mountpoint, inside)
+    return Server("pyfuse3", (sys.executable, str(script), str(source), str(mountpoint)), mountpoint)
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time that process *pid* has used (proc(5), stat fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+PEERS: tuple[tuple[str, Callable[[Path, Path], Server]], ...] = (
+    ("passthrough_ll", passthrough_ll),
+    ("pyfuse3", pyfuse3_example),
+)

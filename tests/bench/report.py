@@ -1,17 +1,42 @@
-"""The results as a table, as JSON and as a plot."""
+"""The results as a table on the terminal, as the README's table and as JSON. `plot` draws them."""
 
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.measure import Result
-from tests.bench.memory import Footprint
+from tests.bench.measure import Effort, Result
+from tests.bench.memory import Footprint, missed
+from tests.bench.rows import CHILDREN, SPLIT_ROW, Row
+
+_WIDTH = 150
+"""Of the table where it does not go to a terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that one run of the benchmark has found. *left_out* says in words what it has not measured."""
+
+    effort: Effort
+    load: float
+    results: Sequence[Result]
+    left_out: Sequence[str]
+    footprints: Sequence[Footprint]
+    first_answer_s: float
+
+    @property
+    def mounts(self) -> list[str]:
+        return list(dict.fromkeys(result.mount for result in self.results))
+
+    def by_row(self) -> Iterator[tuple[Row, dict[str, Result]]]:
+        for row in dict.fromkeys(result.row for result in self.results):
+            yield row, {result.mount: result for result in self.results if result.row == row}
 
 
 def machine() -> str:
@@ -21,81 +46,186 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}"
 
 
-def wanted(result: Result) -> str:
-    if result.row.at_least is not None:
-        return f"≥ {result.row.at_least:.2f}"
-    return "" if result.row.at_most is None else f"≤ {result.row.at_most:g}"
+def slower_than(of_row: dict[str, Result]) -> list[str]:
+    """The peers that are faster than cgfs in this row."""
+    ours = of_row["cgfs"].ratio
+    return [name for name, result in of_row.items() if name not in ("cgroup2", "cgfs") and result.ratio < ours]
 
 
-def figure(result: Result) -> str:
-    """The ratio; for throughput rows its inverse, the share of cgroup2's throughput."""
-    return f"{1 / result.ratio:.2f}" if result.row.at_least is not None else f"{result.ratio:.2f}"
+def figure(result: Result | None) -> str:
+    if result is None:
+        return ""
+    return f"{result.shown:.0%}" if result.row.is_throughput else f"{result.shown:.2f}"
 
 
-def show(results: Sequence[Result], footprints: Sequence[Footprint], first_answer_s: float, console: Console) -> None:
-    mounts = list(dict.fromkeys(result.mount for result in results))
-    table = Table(title=f"ratios to cgroup2 itself, medians; {machine()}")
-    for heading in ("operation", "cgroup2 µs", *mounts[1:], "wanted", "cgfs CPU µs"):
-        table.add_column(heading, justify="left" if heading == "operation" else "right")
-    for row in dict.fromkeys(result.row for result in results):
-        of_row = {result.mount: result for result in results if result.row == row}
-        ours = of_row["cgfs"]
-        style = "red" if ours.reached is False else ""
-        cells = [figure(of_row[name]) if name in of_row else "" for name in mounts[1:]]
-        cpu = "" if ours.server_cpu_us is None else f"{ours.server_cpu_us:.1f}"
-        table.add_row(row.name, f"{of_row[mounts[0]].microseconds:.1f}", *cells, wanted(ours), cpu, style=style)
+def wanted(row: Row) -> str:
+    if row.at_least is not None:
+        return f"≥ {row.at_least:.0%}"
+    return "" if row.at_most is None else f"≤ {row.at_most:g}"
+
+
+def verdict(of_row: dict[str, Result]) -> str:
+    words = ["missed"] if of_row["cgfs"].reached is False else []
+    return ", ".join([*words, *(f"slower than {name}" for name in slower_than(of_row))])
+
+
+def headings(report: Report) -> list[str]:
+    return ["operation", "cgroup2 µs", *report.mounts[1:], "wanted", "verdict", "cgfs CPU µs"]
+
+
+def cells(report: Report) -> Iterator[list[str]]:
+    """The table, a row at a time, as `headings` has the columns."""
+    for row, of_row in report.by_row():
+        yield [
+            row.name,
+            f"{of_row['cgroup2'].microseconds:.1f}",
+            *(figure(of_row.get(name)) for name in report.mounts[1:]),
+            wanted(row),
+            verdict(of_row),
+            f"{of_row['cgfs'].server_us:.1f}",
+        ]
+
+
+SPLIT_HEADINGS = ["µs", "in all", "caller's CPU", "server's CPU", "waiting"]
+
+
+def split_cells(report: Report) -> Iterator[list[str]]:
+    for row, of_row in report.by_row():
+        if row.name == SPLIT_ROW:
+            for name, result in of_row.items():
+                server = "" if result.server_us is None else f"{result.server_us:.1f}"
+                numbers = (result.microseconds, result.caller_us, result.waiting_us)
+                whole, caller, waiting = (f"{number:.1f}" for number in numbers)
+                yield [name, whole, caller, server, waiting]
+
+
+def fewer_rounds(report: Report) -> str:
+    fewer = [
+        f"{result.mount}, {result.row.name} ({result.rounds})"
+        for result in report.results
+        if result.mount != "cgroup2" and result.rounds < report.effort.rounds
+    ]
+    return f"; fewer where a round takes long: {'; '.join(fewer)}" if fewer else ""
+
+
+def notes(report: Report) -> Iterator[str]:
+    """How to read the table."""
+    yield (
+        "Ratios of times to the same on cgroup2 itself: less is better. A figure with % is the share of cgroup2's "
+        "throughput: more is better. A control file's read is beside a read of cgroup.events."
+    )
+    yield (
+        f"The tree has {CHILDREN:,} cgroups. readdir, ls -l and a walk are whole passes; a directory of cgfs has three "
+        "files more. Cold: after the dentries and inodes of cgroup2 and of every mirror were dropped."
+    )
+    yield f"Medians of {report.effort.rounds} rounds{fewer_rounds(report)}."
+    if report.left_out:
+        yield f"Left out: {'; '.join(report.left_out)}."
+
+
+SPLIT_NOTE = (
+    f"Where the time of one {SPLIT_ROW} goes: the caller's thread and the server's process, each on the CPU, in the "
+    "kernel and outside; what remains is waking up and waiting (less than 0: the two ran at once)."
+)
+
+
+def footprint_lines(report: Report) -> Iterator[str]:
+    for each in report.footprints:
+        yield f"after a walk over {each.cgroups:,} cgroups: {each.memory_mb:.1f} MB, {each.descriptors} descriptors"
+    yield from (f"missed: {each}" for each in missed(report.footprints))
+    yield f"from `cgfs mount` to the first answer: {report.first_answer_s * 1000:.0f} ms"
+
+
+def show(report: Report, console: Console) -> None:
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    table = Table(title=f"ratios to cgroup2 itself; {machine()}")
+    for index, heading in enumerate(headings(report)):
+        table.add_column(heading, justify="right" if index else "left", no_wrap=index == 0)
+    for row in cells(report):
+        verdict_ = row[-2]
+        table.add_row(*row, style="red" if "missed" in verdict_ else "yellow" if verdict_ else "")
     console.print(table)
-    for footprint in footprints:
-        console.print(
-            f"after a walk over {footprint.cgroups} cgroups: {footprint.memory_kib / 1024:.1f} MiB, "
-            f"{footprint.descriptors} descriptors"
-        )
-    console.print(f"from `cgfs mount` to the first answer: {first_answer_s * 1000:.0f} ms")
+    for note in notes(report):
+        console.print(note, highlight=False)
+    split = Table(title=SPLIT_NOTE)
+    for index, heading in enumerate(SPLIT_HEADINGS):
+        split.add_column(heading, justify="right" if index else "left")
+    for row in split_cells(report):
+        split.add_row(*row)
+    console.print(split)
+    for line in footprint_lines(report):
+        console.print(line, highlight=False)
 
 
-def as_json(results: Sequence[Result], footprints: Sequence[Footprint], first_answer_s: float) -> str:
+def _markdown_table(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:
+    def line(row: Sequence[str]) -> str:
+        return f"| {' | '.join(row)} |"
+
+    yield line(head)
+    yield line(["---", *["---:"] * (len(head) - 1)])
+    yield from map(line, rows)
+
+
+def as_markdown(report: Report) -> str:
+    """What the README shows of a run."""
+    bold = (
+        [f"**{cell}**" if cell and index == len(row) - 2 else cell for index, cell in enumerate(row)]
+        for row in cells(report)
+    )
+    lines = [
+        *_markdown_table(headings(report), bold),
+        "",
+        f"{machine()}; load average before the run {report.load:.2f}.",
+        *notes(report),
+        "",
+        SPLIT_NOTE,
+        "",
+        *_markdown_table(SPLIT_HEADINGS, split_cells(report)),
+        "",
+        *(f"- {line}" for line in footprint_lines(report)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(report: Report) -> str:
+    def row_of(result: Result, of_row: dict[str, Result]) -> dict[str, Any]:
+        return {
+            "operation": result.row.name,
+            "mount": result.mount,
+            "rounds": result.rounds,
+            "microseconds": result.microseconds,
+            "ratio": result.ratio,
+            "share_of_throughput": result.shown if result.row.is_throughput else None,
+            "caller_cpu_us": result.caller_us,
+            "server_cpu_us": result.server_us,
+            "waiting_us": None if result.row.is_throughput else result.waiting_us,
+            "at_most": result.row.at_most,
+            "at_least": result.row.at_least,
+            "reached": result.reached,
+            "slower_than": slower_than(of_row) if result.mount == "cgfs" else [],
+        }
+
+    def split_of(result: Result) -> dict[str, float | None]:
+        return {
+            "microseconds": result.microseconds,
+            "caller_cpu_us": result.caller_us,
+            "server_cpu_us": result.server_us,
+            "waiting_us": result.waiting_us,
+        }
+
     document: dict[str, Any] = {
         "machine": machine(),
-        "rows": [
-            {
-                "operation": result.row.name,
-                "mount": result.mount,
-                "microseconds": result.microseconds,
-                "ratio": result.ratio,
-                "server_cpu_us": result.server_cpu_us,
-                "reached": result.reached,
-            }
-            for result in results
-        ],
+        "load": report.load,
+        "rounds": report.effort.rounds,
+        "split": {result.mount: split_of(result) for result in report.results if result.row.name == SPLIT_ROW},
+        "rows": [row_of(result, of_row) for _, of_row in report.by_row() for result in of_row.values()],
+        "left_out": list(report.left_out),
         "footprints": [
-            {"cgroups": each.cgroups, "memory_kib": each.memory_kib, "descriptors": each.descriptors}
-            for each in footprints
+            {"cgroups": each.cgroups, "memory_mb": each.memory_mb, "descriptors": each.descriptors}
+            for each in report.footprints
         ],
-        "first_answer_s": first_answer_s,
+        "footprints_missed": missed(report.footprints),
+        "first_answer_s": report.first_answer_s,
     }
     return json.dumps(document, indent=2) + "\n"
-
-
-def plot(results: Sequence[Result], path: Path) -> None:
-    """Draw the ratios as bars, one colour a mount, on a logarithmic scale."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    mounts = list(dict.fromkeys(result.mount for result in results))[1:]
-    rows = list(dict.fromkeys(result.row for result in results))
-    figure_, axes = pyplot.subplots(figsize=(9, 0.5 * len(rows) + 1.5))
-    height = 0.8 / len(mounts)
-    for place, mount in enumerate(mounts):
-        ratios = {result.row: result.ratio for result in results if result.mount == mount}
-        positions = [index + place * height for index, row in enumerate(rows) if row in ratios]
-        axes.barh(positions, [ratios[row] for row in rows if row in ratios], height, label=mount)
-    axes.set_yticks([index + 0.4 for index in range(len(rows))], [row.name for row in rows])
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel("time, as a ratio to cgroup2 itself")
-    axes.legend()
-    figure_.tight_layout()
-    figure_.savefig(path)

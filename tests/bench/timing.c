@@ -2,14 +2,17 @@
 /*
  * Does one operation many times and says how long it took: the clockwork of the benchmark.
  *
- *   timing OPERATION COUNT PATH [ARGUMENT]
+ *   timing THREADS OPERATION COUNT ROOT PATH [ARGUMENT]
  *
- * prints the nanoseconds that COUNT operations took on PATH. A tree operation (walk, ls) counts one for each entry
- * that it visits, so that trees of a mirror, which has more files, compare by the time of a whole pass: it prints
- * the time of one pass. Each operation is one row of the table at the end.
+ * Each thread does OPERATION on PATH, COUNT times; "%d" in PATH is the number of the time, from 0. PATH is relative to
+ * ROOT, which is entered first: so it makes no difference how many directories and mounts are above ROOT.
+ * Prints two numbers of nanoseconds, for everything together: the time from the first begin to the last end, and the CPU
+ * time of the threads. One operation on a directory (readdir, ls -l, walk) is one whole pass over it, however many
+ * entries it has. Each operation is one row of the table near the end.
  */
 #include <dirent.h>
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <linux/bpf.h>
@@ -22,6 +25,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,15 +34,16 @@
 struct subject {
 	const char *path;
 	const char *argument;	/* NULL where none was given */
+	long number;		/* how many times it was done before */
 	int fd;			/* what prepare opened */
 	int prog_fd;
 };
 
-static uint64_t now_ns(void)
+static uint64_t now_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
@@ -100,28 +105,49 @@ static void write_setting(const struct subject *subject)
 
 /* --- directories ------------------------------------------------------------------------------------------------- */
 
-static void list(const struct subject *subject, bool with_stat)
+static DIR *opendir_or_die(const char *path)
 {
-	DIR *directory = opendir(subject->path);
-	struct dirent *entry;
-	struct stat st;
+	DIR *directory = opendir(path);
 
 	if (!directory)
-		err(1, "opendir %s", subject->path);
-	while ((entry = readdir(directory)))
-		if (with_stat && fstatat(dirfd(directory), entry->d_name, &st, AT_SYMLINK_NOFOLLOW))
-			err(1, "stat %s/%s", subject->path, entry->d_name);
-	closedir(directory);
+		err(1, "opendir %s", path);
+	return directory;
 }
 
 static void read_directory(const struct subject *subject)
 {
-	list(subject, false);
+	DIR *directory = opendir_or_die(subject->path);
+
+	while (readdir(directory))
+		;
+	closedir(directory);
 }
 
+/*
+ * The system calls of `ls -l` (coreutils 9.1): of each entry statx, the security label and whether it has an ACL.
+ * An attribute that is EOPNOTSUPP once is not asked for again; on cgroup2 that is the ACL's.
+ */
 static void list_long(const struct subject *subject)
 {
-	list(subject, true);
+	static const char *const attributes[] = {"security.selinux", "system.posix_acl_access"};
+	bool unsupported[2] = {false, false};
+	const unsigned int mask = STATX_MODE | STATX_NLINK | STATX_UID | STATX_GID | STATX_MTIME | STATX_SIZE;
+	DIR *directory = opendir_or_die(subject->path);
+	struct dirent *entry;
+	char name[4096], value[256];
+	struct statx st;
+
+	while ((entry = readdir(directory))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(name, sizeof(name), "%s/%s", subject->path, entry->d_name);
+		if (statx(AT_FDCWD, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, mask, &st))
+			err(1, "statx %s", name);
+		for (int i = 0; i < 2; i++)
+			if (!unsupported[i] && lgetxattr(name, attributes[i], value, sizeof(value)) < 0)
+				unsupported[i] = errno == EOPNOTSUPP;
+	}
+	closedir(directory);
 }
 
 static int visit(const char *path, const struct stat *st, int type, struct FTW *where)
@@ -136,19 +162,6 @@ static void walk(const struct subject *subject)
 		err(1, "walk %s", subject->path);
 }
 
-/* stat of each cgroup below, by name: what a monitoring agent's cold start does. */
-static void stat_children(const struct subject *subject)
-{
-	char name[4096];
-	struct stat st;
-
-	for (int i = 0; i < atoi(subject->argument); i++) {
-		snprintf(name, sizeof(name), "%s/cgfs-%d", subject->path, i);
-		if (stat(name, &st))
-			err(1, "stat %s", name);
-	}
-}
-
 static void mkdir_rmdir(const struct subject *subject)
 {
 	char name[4096];
@@ -158,15 +171,14 @@ static void mkdir_rmdir(const struct subject *subject)
 		err(1, "mkdir or rmdir %s", name);
 }
 
-/* The writer itself moves to and fro between PATH and PATH/ARGUMENT: each write is a real migration. */
-static void move_to_and_fro(const struct subject *subject)
+/* The writer itself moves to PATH/ARGUMENT and to PATH in turn: each write is a real migration. */
+static void move_itself(const struct subject *subject)
 {
-	char name[4096];
+	char name[4096], pid[32];
 
-	snprintf(name, sizeof(name), "%s/%s/cgroup.procs", subject->path, subject->argument);
-	write_setting(&(struct subject){.path = name, .argument = "0"});
-	snprintf(name, sizeof(name), "%s/cgroup.procs", subject->path);
-	write_setting(&(struct subject){.path = name, .argument = "0"});
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	snprintf(name, sizeof(name), "%s/%s/cgroup.procs", subject->path, subject->number % 2 ? "." : subject->argument);
+	write_setting(&(struct subject){.path = name, .argument = pid});
 }
 
 /* --- filters ----------------------------------------------------------------------------------------------------- */
@@ -240,9 +252,8 @@ static const struct operation operations[] = {
 	{"readdir", read_directory, NULL},
 	{"ls-l", list_long, NULL},
 	{"walk", walk, NULL},
-	{"stat-children", stat_children, NULL},
 	{"mkdir-rmdir", mkdir_rmdir, NULL},
-	{"move", move_to_and_fro, NULL},
+	{"move", move_itself, NULL},
 	{"attach-file", attach_and_detach_by_file, prepare_program},
 	{"attach-bpf", attach_and_detach_by_bpf, prepare_program},
 };
@@ -252,50 +263,78 @@ struct run {
 	struct subject subject;
 	long count;
 	pthread_barrier_t *start;
+	uint64_t begin_ns, end_ns, cpu_ns;	/* written by its thread, read when that has ended */
 };
+
+static void do_once(struct run *run)
+{
+	struct subject subject = run->subject;
+	const char *mark = strstr(subject.path, "%d");
+	char name[4096];
+
+	if (mark) {
+		int before = mark - subject.path;
+
+		snprintf(name, sizeof(name), "%.*s%ld%s", before, subject.path, subject.number, mark + 2);
+		subject.path = name;
+	}
+	run->operation->once(&subject);
+}
 
 static void *run_thread(void *argument)
 {
 	struct run *run = argument;
+	uint64_t cpu_ns;
 
 	if (run->operation->prepare)
 		run->operation->prepare(&run->subject);
 	pthread_barrier_wait(run->start);
-	for (long i = 0; i < run->count; i++)
-		run->operation->once(&run->subject);
+	cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID);
+	run->begin_ns = now_ns(CLOCK_MONOTONIC);
+	for (run->subject.number = 0; run->subject.number < run->count; run->subject.number++)
+		do_once(run);
+	run->end_ns = now_ns(CLOCK_MONOTONIC);
+	run->cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
 	return NULL;
+}
+
+static const struct operation *find_operation(const char *name)
+{
+	for (size_t i = 0; i < sizeof(operations) / sizeof(*operations); i++)
+		if (!strcmp(operations[i].name, name))
+			return &operations[i];
+	errx(2, "no operation is named %s", name);
 }
 
 int main(int argc, char **argv)
 {
-	const char *threads_text = getenv("TIMING_THREADS");
-	int threads = threads_text ? atoi(threads_text) : 1;
-	pthread_t ids[64];
-	struct run run = {0};
+	int threads = argc < 6 ? 0 : atoi(argv[1]);
+	uint64_t begin_ns = UINT64_MAX, end_ns = 0, cpu_ns = 0;
 	pthread_barrier_t start;
-	uint64_t begin;
-
-	if (argc < 4 || threads < 1 || threads > 64)
-		errx(2, "usage: [TIMING_THREADS=1..64] timing OPERATION COUNT PATH [ARGUMENT]");
-	for (size_t i = 0; i < sizeof(operations) / sizeof(*operations); i++)
-		if (!strcmp(operations[i].name, argv[1]))
-			run.operation = &operations[i];
-	if (!run.operation)
-		errx(2, "no operation is named %s", argv[1]);
-	run.count = atol(argv[2]);
-	run.subject = (struct subject){.path = argv[3], .argument = argv[4], .fd = -1, .prog_fd = -1};
-	pthread_barrier_init(&start, NULL, threads + 1);
-	run.start = &start;
+	pthread_t ids[64];
 	struct run runs[64];
+
+	if (threads < 1 || threads > 64)
+		errx(2, "usage: timing THREADS OPERATION COUNT ROOT PATH [ARGUMENT], with 1 to 64 threads");
+	if (chdir(argv[4]))
+		err(1, "chdir %s", argv[4]);
+	pthread_barrier_init(&start, NULL, threads);
 	for (int i = 0; i < threads; i++) {
-		runs[i] = run;
+		runs[i] = (struct run){
+			.operation = find_operation(argv[2]),
+			.count = atol(argv[3]),
+			.subject = {.path = argv[5], .argument = argv[6], .fd = -1, .prog_fd = -1},
+			.start = &start,
+		};
 		if (pthread_create(&ids[i], NULL, run_thread, &runs[i]))
 			errx(1, "pthread_create failed");
 	}
-	pthread_barrier_wait(&start);
-	begin = now_ns();
-	for (int i = 0; i < threads; i++)
+	for (int i = 0; i < threads; i++) {
 		pthread_join(ids[i], NULL);
-	printf("%llu\n", (unsigned long long)(now_ns() - begin));
+		begin_ns = runs[i].begin_ns < begin_ns ? runs[i].begin_ns : begin_ns;
+		end_ns = runs[i].end_ns > end_ns ? runs[i].end_ns : end_ns;
+		cpu_ns += runs[i].cpu_ns;
+	}
+	printf("%llu %llu\n", (unsigned long long)(end_ns - begin_ns), (unsigned long long)cpu_ns);
 	return 0;
 }
