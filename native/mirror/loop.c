@@ -175,6 +175,11 @@ static void read_requests(struct worker *self)
 static void become_worker(void)
 {
 	struct sched_param parameters = {};
+	sigset_t interrupt;
+
+	sigemptyset(&interrupt);
+	sigaddset(&interrupt, INTERRUPT_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
 
 	if (unshare(CLONE_FS) < 0) {
 		perror("cgfs: cannot have a file creation mask for one thread");

@@ -11,7 +11,7 @@
 #define REQUEST_SIZE (MAX_IO + 4096)
 /* The largest reply: MAX_IO bytes behind a header. */
 #define REPLY_SIZE (MAX_IO + 4096)
-/* Ends a worker's system call with EINTR. Blocked but for those calls. */
+/* Ends a worker's system call with EINTR. Blocked in all other threads. */
 #define INTERRUPT_SIGNAL (SIGRTMIN + 3)
 
 /* Guarded by the loop's lock, but for the buffers and what never changes. */

@@ -11,15 +11,10 @@
 
 /* --- interrupts -------------------------------------------------------------------------------------------------- */
 
-static void block_interrupts(int how)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, INTERRUPT_SIGNAL);
-	pthread_sigmask(how, &set, NULL);
-}
-
+/*
+ * The signal is sent to a worker in between only. One that comes a moment late finds it where nothing ends by a signal but
+ * the wait for the next request, which is begun anew.
+ */
 void loop_interruptible_begin(struct request *request)
 {
 	struct worker *self = request->worker;
@@ -29,14 +24,12 @@ void loop_interruptible_begin(struct request *request)
 	if (self->interrupted)
 		pthread_cond_signal(&self->loop->watch);
 	pthread_mutex_unlock(&self->loop->lock);
-	block_interrupts(SIG_UNBLOCK);
 }
 
 void loop_interruptible_end(struct request *request)
 {
 	struct worker *self = request->worker;
 
-	block_interrupts(SIG_BLOCK);
 	pthread_mutex_lock(&self->loop->lock);
 	self->interruptible = false;
 	pthread_mutex_unlock(&self->loop->lock);
