@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cgfs.caller import Capability, Credentials
 from cgfs.cgroup import controllers_owner, get_xattr, set_xattr
-from cgfs.control import XATTR_PREFIX, ControlFile
+from cgfs.control import ControlFile
 
 MODE = 0o644
 """Where nobody has changed it."""
@@ -65,7 +65,7 @@ def change(
     wanted = {"uid": uid, "gid": gid, "mode": None if mode is None else mode & _PERMISSIONS}
     kept = _kept(cgroup_fd, file) | {name: value for name, value in wanted.items() if value is not None}
     kept["changed_at_ns"] = time.time_ns()
-    set_xattr(cgroup_fd, _attribute(file), json.dumps(kept).encode("ascii"))
+    set_xattr(cgroup_fd, attribute(file), json.dumps(kept).encode("ascii"))
 
 
 def _check(now: Attributes, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None) -> None:
@@ -85,7 +85,7 @@ def _check(now: Attributes, who: Credentials, *, mode: int | None, uid: int | No
 
 def _kept(cgroup_fd: int, file: ControlFile) -> dict[str, int]:
     """What was changed; nothing where the attribute makes no sense."""
-    data = get_xattr(cgroup_fd, _attribute(file))
+    data = get_xattr(cgroup_fd, attribute(file))
     if data is None:
         return {}
     try:
@@ -95,5 +95,6 @@ def _kept(cgroup_fd: int, file: ControlFile) -> dict[str, int]:
         return {}
 
 
-def _attribute(file: ControlFile) -> str:
-    return f"{XATTR_PREFIX}{file.name}.attributes"
+def attribute(file: ControlFile) -> str:
+    """The name of the extended attribute."""
+    return f"trusted.cgfs.{file.name}.attributes"

@@ -18,11 +18,6 @@ LARGEST_COMMAND = (64 << 10) + 64
 
 NONE = b"none\n"
 
-XATTR_PREFIX = "trusted.cgfs."
-"""Of the names of the extended attributes of a cgroup's directory that say something about a control file: its name
-follows.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class ControlFile:

@@ -21,10 +21,10 @@ from pathlib import Path
 import pyfuse3
 import trio
 
-from cgfs import attributes, ioctl, mountinfo
+from cgfs import attributes, ioctl, mountinfo, notes
 from cgfs.attached import booted_at_s
 from cgfs.changes import Changes, unprivileged_bpf
-from cgfs.control import CONTROL_FILES, NONE, XATTR_PREFIX
+from cgfs.control import CONTROL_FILES, NONE
 from cgfs.handles import OpenFiles
 from cgfs.mirror import Mirror, Untouched
 from cgfs.mount_options import MountOptions
@@ -134,7 +134,12 @@ def _mounted(settings: Settings) -> Iterator[Mirror]:
         settings.mountpoint,
         control_names=[file.name for file in CONTROL_FILES],
         control_attach_types=[file.attach_type for file in CONTROL_FILES],
-        untouched=Untouched(NONE, XATTR_PREFIX, attributes.MODE, booted_at_s()),
+        untouched=Untouched(
+            content=NONE,
+            note_names=[(notes.attribute(file), attributes.attribute(file)) for file in CONTROL_FILES],
+            mode=attributes.MODE,
+            time_s=booted_at_s(),
+        ),
         fsname=str(settings.source),
         allow_other=options.allow_other,
         passthrough=options.passthrough,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from cgfs._native import ffi, lib
 
@@ -58,13 +58,13 @@ class ControlIoctl:
 class Untouched:
     """What a control file is where nothing is attached, and where no note says that anything ever was.
 
-    A note about a file is an extended attribute of the directory, whose name is *note_prefix*, the file's name, and
-    anything. *time_s* are the whole seconds of its time of modification (CLOCK_REALTIME); below them is the kernel's
-    revision of what is attached.
+    *note_names* are, for each control file, the extended attributes of the directory that may say something about it:
+    as many for each. *time_s* are the whole seconds of its time of modification (CLOCK_REALTIME); below them is the
+    kernel's revision of what is attached.
     """
 
     content: bytes
-    note_prefix: str
+    note_names: Sequence[Sequence[str]]
     mode: int
     time_s: int
 
@@ -108,10 +108,7 @@ class Mirror:
         if control_attach_types:
             options.control_attach_types = type_table
         if untouched is not None:
-            content, note_prefix = (
-                ffi.new("char[]", each) for each in (untouched.content, untouched.note_prefix.encode())
-            )
-            plain = ffi.new("struct cgfs_untouched *", (content, note_prefix, untouched.mode, untouched.time_s))
+            plain, _kept = _untouched(untouched)
             options.untouched = plain
         opened = ffi.new("struct cgfs_mirror **")
         _check(lib.cgfs_mirror_open(options, opened), f"cannot mount a mirror of {source} on {mountpoint}")
@@ -191,6 +188,17 @@ class Mirror:
     def control_changed(self, node: int) -> None:
         """Tell whoever polls or watches the control file *node* that its content has changed."""
         lib.cgfs_mirror_control_changed(self._mirror, node)
+
+
+def _untouched(untouched: Untouched) -> tuple[Any, list[Any]]:
+    """As C has it, and what must live as long as it."""
+    notes = [ffi.new("char[]", name.encode()) for names in untouched.note_names for name in names]
+    kept = [ffi.new("char[]", untouched.content), ffi.new("const char *[]", notes), *notes]
+    plain = ffi.new("struct cgfs_untouched *")
+    plain.content, plain.note_names = kept[:2]
+    plain.n_notes = len(untouched.note_names[0])
+    plain.mode, plain.time_s = untouched.mode, untouched.time_s
+    return plain, kept
 
 
 def _check(result: int, what: str) -> None:

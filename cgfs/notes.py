@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from cgfs.cgroup import get_xattr, remove_xattr, set_xattr
-from cgfs.control import XATTR_PREFIX, ControlFile
+from cgfs.control import ControlFile
 
 _VERSION = 1
 
@@ -61,7 +61,7 @@ class Note:
 
 def read(cgroup_fd: int, file: ControlFile) -> Note:
     """The note of *file*, empty where there is none, or none that makes sense."""
-    data = get_xattr(cgroup_fd, _attribute(file))
+    data = get_xattr(cgroup_fd, attribute(file))
     if data is None:
         return Note()
     try:
@@ -73,13 +73,14 @@ def read(cgroup_fd: int, file: ControlFile) -> Note:
 def write(cgroup_fd: int, file: ControlFile, note: Note) -> None:
     """Make *note* the note of *file*."""
     if note == Note():
-        remove_xattr(cgroup_fd, _attribute(file))
+        remove_xattr(cgroup_fd, attribute(file))
     else:
-        set_xattr(cgroup_fd, _attribute(file), _encode(note))
+        set_xattr(cgroup_fd, attribute(file), _encode(note))
 
 
-def _attribute(file: ControlFile) -> str:
-    return f"{XATTR_PREFIX}{file.name}"
+def attribute(file: ControlFile) -> str:
+    """The name of the extended attribute."""
+    return f"trusted.cgfs.{file.name}"
 
 
 def _encode(note: Note) -> bytes:

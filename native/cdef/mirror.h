@@ -2,7 +2,8 @@ struct cgfs_mirror;
 
 struct cgfs_untouched {
 	const char *content;
-	const char *note_prefix;
+	const char *const *note_names;
+	size_t n_notes;
 	uint32_t mode;
 	int64_t time_s;
 };

@@ -195,7 +195,7 @@ struct listing {
 
 /* Append an entry. Returns false if it does not fit. */
 static bool listing_add(struct listing *listing, const char *name, uint64_t ino, uint8_t type, uint64_t next,
-			const struct stat *st)
+			const struct fuse_entry_out *attributes)
 {
 	size_t length = strlen(name);
 	size_t head = listing->plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET;
@@ -210,8 +210,8 @@ static bool listing_add(struct listing *listing, const char *name, uint64_t ino,
 		struct fuse_direntplus *plus = (struct fuse_direntplus *)at;
 
 		/* Node 0: no attributes come with it, the kernel looks it up when asked for them. */
-		if (st)
-			fill_entry(listing->mirror, name, st, &plus->entry_out);
+		if (attributes)
+			plus->entry_out = *attributes;
 		entry = &plus->dirent;
 	}
 	entry->ino = ino;
@@ -230,6 +230,7 @@ static bool is_dots(const char *name)
 
 static bool listing_add_native(struct listing *listing, const struct dirent64 *native)
 {
+	struct fuse_entry_out entry;
 	struct stat st;
 	bool known = false;
 
@@ -239,8 +240,25 @@ static bool listing_add_native(struct listing *listing, const struct dirent64 *n
 	if (listing->plus && !is_dots(native->d_name))
 		known = fstatat(listing->dir, native->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 			!sized_by_content(listing->mirror, st.st_mode);
+	if (known)
+		fill_entry(listing->mirror, native->d_name, &st, &entry);
 	return listing_add(listing, native->d_name, native->d_ino, native->d_type, (uint64_t)native->d_off,
-			   known ? &st : NULL);
+			   known ? &entry : NULL);
+}
+
+/* The control files from the first-th on, as far as they fit. */
+static void listing_add_control_files(struct listing *listing, uint64_t directory, size_t first)
+{
+	const struct cgfs_mirror *mirror = listing->mirror;
+
+	for (size_t i = first; i < mirror->n_control_names; i++) {
+		uint64_t node = NODE_CONTROL | (uint64_t)i << 56 | (directory & NODE_ID_MASK);
+		struct fuse_entry_out entry;
+		bool known = listing->plus && untouched_entry(mirror, listing->dir, node, &entry);
+
+		if (!listing_add(listing, mirror->control_names[i], node, DT_REG, END_OF_NATIVE + i + 1, known ? &entry : NULL))
+			break;
+	}
 }
 
 /*
@@ -284,26 +302,19 @@ static int listing_fill(struct listing *listing, uint64_t offset)
 
 static int listing_make(struct listing *listing, uint64_t node, uint64_t offset)
 {
-	const struct cgfs_mirror *mirror = listing->mirror;
-	uint64_t control = NODE_CONTROL | (node & NODE_ID_MASK);
+	CLEANUP_FD int dir = node_open(listing->mirror, node, O_RDONLY | O_DIRECTORY);
 
+	if (dir < 0)
+		return dir;
+	listing->dir = dir;
 	if (offset < END_OF_NATIVE) {
-		CLEANUP_FD int dir = node_open(mirror, node, O_RDONLY | O_DIRECTORY);
-		int ended;
+		int ended = listing_fill(listing, offset);
 
-		if (dir < 0)
-			return dir;
-		listing->dir = dir;
-		ended = listing_fill(listing, offset);
 		if (ended <= 0)
 			return ended;
 		offset = END_OF_NATIVE;
 	}
-	for (size_t i = offset - END_OF_NATIVE; i < mirror->n_control_names; i++) {
-		if (!listing_add(listing, mirror->control_names[i], control | (uint64_t)i << 56, DT_REG,
-				 END_OF_NATIVE + i + 1, NULL))
-			break;
-	}
+	listing_add_control_files(listing, node, offset - END_OF_NATIVE);
 	return 0;
 }
 

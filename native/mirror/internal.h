@@ -198,6 +198,8 @@ HANDLER(handle_control_open);
 HANDLER(handle_control_read);
 HANDLER(handle_control_release);
 void handle_control_lookup(struct request *request, size_t index);
+/* What LOOKUP answers for the control file of that node, whose directory is open as dir. Returns false if it was touched. */
+bool untouched_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry);
 HANDLER(handle_control_ioctl);	/* control.c */
 
 /* --- size.c: the length of a mirrored file ------------------------------------------------------------------------ */

@@ -37,20 +37,6 @@ static int copy_attach_types(struct cgfs_mirror *mirror, const struct cgfs_mirro
 	return 0;
 }
 
-static int copy_untouched(struct cgfs_mirror *mirror, const struct cgfs_untouched *untouched)
-{
-	char *content, *prefix;
-
-	if (!untouched)
-		return 0;
-	content = strdup(untouched->content);
-	prefix = strdup(untouched->note_prefix);
-	mirror->untouched = *untouched;
-	mirror->untouched.content = content;
-	mirror->untouched.note_prefix = prefix;
-	return content && prefix ? 0 : -ENOMEM;
-}
-
 static int copy_control_names(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
 {
 	if (options->n_control_names > MAX_CONTROL_FILES)
@@ -66,6 +52,37 @@ static int copy_control_names(struct cgfs_mirror *mirror, const struct cgfs_mirr
 		mirror->control_names[mirror->n_control_names++] = name;
 	}
 	return 0;
+}
+
+static int copy_untouched(struct cgfs_mirror *mirror, const struct cgfs_untouched *untouched)
+{
+	size_t n_names = untouched ? mirror->n_control_names * untouched->n_notes : 0;
+	const char **names;
+
+	if (!untouched)
+		return 0;
+	names = calloc(n_names + 1, sizeof(*names));
+	mirror->untouched = *untouched;
+	mirror->untouched.note_names = names;
+	mirror->untouched.content = strdup(untouched->content);
+	if (!names || !mirror->untouched.content)
+		return -ENOMEM;
+	for (size_t i = 0; i < n_names; i++) {
+		names[i] = strdup(untouched->note_names[i]);
+		if (!names[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void free_untouched(struct cgfs_untouched *untouched)
+{
+	const char *const *names = untouched->note_names;
+
+	for (size_t i = 0; names && names[i]; i++)
+		free((char *)(uintptr_t)names[i]);
+	free((char **)(uintptr_t)names);
+	free((char *)(uintptr_t)untouched->content);
 }
 
 static int open_source(struct cgfs_mirror *mirror, const char *source)
@@ -275,8 +292,7 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 		free((char *)(uintptr_t)mirror->control_names[i]);
 	free(mirror->control_names);
 	free(mirror->control_attach_types);
-	free((char *)(uintptr_t)mirror->untouched.content);
-	free((char *)(uintptr_t)mirror->untouched.note_prefix);
+	free_untouched(&mirror->untouched);
 	free(mirror->mountpoint);
 	free(mirror);
 }

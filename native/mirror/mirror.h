@@ -17,7 +17,8 @@ struct cgfs_mirror;
 /* What a control file is where nothing is attached and nothing noted. */
 struct cgfs_untouched {
 	const char *content;
-	const char *note_prefix;	/* a note about NAME is an extended attribute of the directory: this, NAME, anything */
+	const char *const *note_names;	/* extended attributes of the directory: n_notes for each control file in turn */
+	size_t n_notes;
 	uint32_t mode;			/* permission bits */
 	int64_t time_s;			/* of modification: whole seconds of CLOCK_REALTIME; the rest is the kernel's revision */
 };

@@ -15,65 +15,47 @@
 
 #include "../bpf.h"
 
-/* Whether the directory has a note about the control file of that name: an extended attribute prefix + name, or a longer
- * one. If that cannot be found out, too. */
-static bool is_noted(const struct cgfs_untouched *untouched, int dir, const char *name)
+/*
+ * Whether the directory has a note about that control file. If that cannot be found out, too. Each is asked for by its
+ * name: to list a directory's attributes makes kernfs give it attributes, and new times (kernfs_iop_listxattr).
+ */
+static bool is_noted(const struct cgfs_untouched *untouched, int dir, size_t index)
 {
-	char names[4096];
-	ssize_t size = flistxattr(dir, names, sizeof(names));
-	size_t prefix_size = strlen(untouched->note_prefix);
-
-	if (size < 0)
-		return true;
-	for (const char *at = names; at < names + size; at += strlen(at) + 1) {
-		if (strncmp(at, untouched->note_prefix, prefix_size) == 0 &&
-		    strncmp(at + prefix_size, name, strlen(name)) == 0)
+	for (size_t i = 0; i < untouched->n_notes; i++) {
+		if (fgetxattr(dir, untouched->note_names[index * untouched->n_notes + i], NULL, 0) >= 0 || errno != ENODATA)
 			return true;
 	}
 	return false;
 }
 
-/* A descriptor of the control file's directory and the revision of what is attached, or -errno if it was touched. */
-static int open_untouched(const struct cgfs_mirror *mirror, uint64_t node, uint64_t *revision)
+/*
+ * Whether the control file of that node, in the directory open as dir, is untouched, and the revision of what is attached.
+ * Without a revision its time of modification has to be made of the content: that is not done here.
+ */
+static bool is_untouched(const struct cgfs_mirror *mirror, int dir, uint64_t node, uint64_t *revision)
 {
 	size_t index = node_control_index(node);
 	struct cgfs_query query = {};
-	int dir;
 
 	if (!mirror->untouched.content || !mirror->control_attach_types)
-		return -ENOTSUP;
-	dir = node_open(mirror, node, O_RDONLY | O_DIRECTORY);
-	if (dir < 0)
-		return dir;
-	/* Without a revision, the time of modification has to be made of the content. */
-	if (cgfs_prog_query(dir, mirror->control_attach_types[index], 0, NULL, NULL, 0, &query) || query.count ||
-	    !query.revision || is_noted(&mirror->untouched, dir, mirror->control_names[index])) {
-		close(dir);
-		return -EEXIST;
-	}
+		return false;
+	if (cgfs_prog_query(dir, mirror->control_attach_types[index], 0, NULL, NULL, 0, &query))
+		return false;
 	*revision = query.revision;
-	return dir;
-}
-
-static bool is_untouched(const struct cgfs_mirror *mirror, uint64_t node)
-{
-	uint64_t revision;
-	CLEANUP_FD int dir = open_untouched(mirror, node, &revision);
-
-	return dir >= 0;
+	return !query.count && query.revision && !is_noted(&mirror->untouched, dir, index);
 }
 
 /* --- attributes -------------------------------------------------------------------------------------------------------- */
 
 /* Owner and group are those of cgroup.controllers. Returns false if the file was touched. */
-static bool attributes_of_untouched(const struct cgfs_mirror *mirror, uint64_t node, struct fuse_attr *attr)
+static bool attributes_of_untouched(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_attr *attr)
 {
 	const struct cgfs_untouched *untouched = &mirror->untouched;
 	uint64_t revision;
-	CLEANUP_FD int dir = open_untouched(mirror, node, &revision);
 	struct stat st;
 
-	if (dir < 0 || fstatat(dir, "cgroup.controllers", &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (dir < 0 || !is_untouched(mirror, dir, node, &revision) ||
+	    fstatat(dir, "cgroup.controllers", &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
 	*attr = (struct fuse_attr){
 		.ino = node,
@@ -89,12 +71,19 @@ static bool attributes_of_untouched(const struct cgfs_mirror *mirror, uint64_t n
 	return true;
 }
 
+bool untouched_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry)
+{
+	*entry = (struct fuse_entry_out){.nodeid = node, .entry_valid = CACHE_SECONDS};
+	return attributes_of_untouched(mirror, dir, node, &entry->attr);
+}
+
 void handle_control_lookup(struct request *request, size_t index)
 {
 	uint64_t node = NODE_CONTROL | (uint64_t)index << 56 | (request->header->nodeid & NODE_ID_MASK);
-	struct fuse_entry_out entry = {.nodeid = node, .entry_valid = CACHE_SECONDS};
+	CLEANUP_FD int dir = node_open(request->mirror, node, O_RDONLY | O_DIRECTORY);
+	struct fuse_entry_out entry;
 
-	if (attributes_of_untouched(request->mirror, node, &entry.attr))
+	if (untouched_entry(request->mirror, dir, node, &entry))
 		reply(request, &entry, sizeof(entry));
 	else
 		handle_relayed(request);
@@ -102,9 +91,11 @@ void handle_control_lookup(struct request *request, size_t index)
 
 void handle_control_getattr(struct request *request)
 {
+	uint64_t node = request->header->nodeid;
+	CLEANUP_FD int dir = node_open(request->mirror, node, O_RDONLY | O_DIRECTORY);
 	struct fuse_attr_out out = {};
 
-	if (attributes_of_untouched(request->mirror, request->header->nodeid, &out.attr))
+	if (attributes_of_untouched(request->mirror, dir, node, &out.attr))
 		reply(request, &out, sizeof(out));
 	else
 		handle_relayed(request);
@@ -129,6 +120,14 @@ void handle_control_open(struct request *request)
 		reply(request, &out, sizeof(out));
 }
 
+static bool says_untouched(const struct cgfs_mirror *mirror, uint64_t node)
+{
+	CLEANUP_FD int dir = node_open(mirror, node, O_RDONLY | O_DIRECTORY);
+	uint64_t revision;
+
+	return dir >= 0 && is_untouched(mirror, dir, node, &revision);
+}
+
 static void reply_content(const struct request *request, const struct fuse_read_in *in)
 {
 	const char *content = request->mirror->untouched.content;
@@ -151,7 +150,7 @@ void handle_control_read(struct request *request)
 	if (file) {
 		pthread_mutex_lock(&file->lock);
 		if (!in->offset)
-			file->untouched = is_untouched(request->mirror, file->node);
+			file->untouched = says_untouched(request->mirror, file->node);
 		here = file->untouched;
 		file->relayed |= !here;
 		pthread_mutex_unlock(&file->lock);
