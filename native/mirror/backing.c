@@ -25,13 +25,14 @@ struct backing {
 	struct backing *next;		/* in its bucket */
 	struct backing *newer, *older;	/* in the list of the unused; NULL: the end of it, or in use */
 	uint64_t node;
-	int path_fd;			/* in use: for the attributes, should the file be removed meanwhile; unused: -1 */
+	int path_fd;			/* in use: for the attributes, should the file be removed meanwhile; -1: none is kept */
+	uint32_t uid;			/* for whom it is kept */
 	int id;
 	unsigned int count;
 };
 
 struct backings {
-	pthread_mutex_t lock;		/* guards all of this; taken before no other */
+	pthread_mutex_t lock;		/* guards all of this; taken before that of descriptors.c only */
 	struct backing *buckets[N_BUCKETS];
 	struct backing *newest, *oldest;	/* of the unused */
 	unsigned int n_unused;
@@ -143,7 +144,7 @@ static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd
 	return 0;
 }
 
-int backing_get(struct cgfs_mirror *mirror, uint64_t node, int *path_fd)
+int backing_get(struct cgfs_mirror *mirror, uint64_t node, uint32_t uid, int *path_fd)
 {
 	struct backings *backings = mirror->backings;
 	struct backing **link;
@@ -158,8 +159,11 @@ int backing_get(struct cgfs_mirror *mirror, uint64_t node, int *path_fd)
 
 		if (!backing->count++) {
 			unused_take(backings, backing);
-			backing->path_fd = *path_fd;
-			*path_fd = -1;
+			if (descriptor_take(mirror, uid)) {
+				backing->path_fd = *path_fd;
+				backing->uid = uid;
+				*path_fd = -1;
+			}
 		}
 		result = backing->id;
 	}
@@ -171,19 +175,24 @@ void backing_put(struct cgfs_mirror *mirror, uint64_t node)
 {
 	struct backings *backings = mirror->backings;
 	struct backing *backing;
+	uint32_t uid = 0;
 	int path_fd = -1;
 
 	pthread_mutex_lock(&backings->lock);
 	backing = *find(backings, node);
 	if (backing && backing->count && !--backing->count) {
 		path_fd = backing->path_fd;
+		uid = backing->uid;
 		backing->path_fd = -1;
 		unused_add(backings, backing);
 		if (backings->n_unused > MAX_UNUSED)
 			forget_oldest(mirror);
 	}
 	pthread_mutex_unlock(&backings->lock);
-	close_fd(&path_fd);
+	if (path_fd < 0)
+		return;
+	close(path_fd);
+	descriptor_give(mirror, uid);
 }
 
 int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)
@@ -194,7 +203,7 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)
 
 	pthread_mutex_lock(&backings->lock);
 	backing = *find(backings, node);
-	if (backing && backing->count) {
+	if (backing && backing->path_fd >= 0) {
 		fd = fcntl(backing->path_fd, F_DUPFD_CLOEXEC, 0);
 		if (fd < 0)
 			fd = -errno;

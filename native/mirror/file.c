@@ -76,10 +76,12 @@ static int open_once(const struct request *request, int path_fd, uint32_t flags)
 	return fd < 0 ? fd : 0;
 }
 
-/* Keep fd (taken over, also on error) as the open file of node, and the backing that it holds. */
-static int keep_file(struct cgfs_mirror *mirror, int fd, uint64_t node, uint64_t *file_handle)
+/* Keep fd (taken over, also on error) as the file that the request opens, and the backing that it holds. */
+static int keep_file(const struct request *request, int fd, uint64_t *file_handle)
 {
-	int error = file_add(mirror, fd, node, mirror->passthrough, file_handle);
+	struct cgfs_mirror *mirror = request->mirror;
+	uint64_t node = request->header->nodeid;
+	int error = file_add(mirror, fd, request->header->uid, node, mirror->passthrough, file_handle);
 
 	if (error && mirror->passthrough)
 		backing_put(mirror, node);
@@ -108,7 +110,7 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	out->open_flags = FOPEN_NOFLUSH;
 	if (mirror->passthrough) {
 		out->open_flags |= FOPEN_PASSTHROUGH;
-		out->backing_id = backing_get(mirror, node, &path_fd);
+		out->backing_id = backing_get(mirror, node, request->header->uid, &path_fd);
 		if (out->backing_id < 0)
 			return out->backing_id;
 	}
@@ -119,7 +121,7 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	out->open_flags |= FOPEN_DIRECT_IO;
 	kept = fd;
 	fd = -1;
-	return keep_file(mirror, kept, node, &out->fh);
+	return keep_file(request, kept, &out->fh);
 }
 
 void handle_open(struct request *request)

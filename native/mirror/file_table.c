@@ -82,16 +82,23 @@ static int insert(struct file_table *table, struct open_file *file, uint64_t *fi
 	return error;
 }
 
-int file_add(struct cgfs_mirror *mirror, int fd, uint64_t node, bool backed, uint64_t *file_handle)
+int file_add(struct cgfs_mirror *mirror, int fd, uint32_t uid, uint64_t node, bool backed, uint64_t *file_handle)
 {
 	struct open_file *file = calloc(1, sizeof(*file));
 	int error;
 
+	if (file && fd >= 0 && !descriptor_take(mirror, uid)) {
+		free(file);
+		close(fd);
+		return -ENFILE;
+	}
 	if (!file) {
 		close_fd(&fd);
 		return -ENOMEM;
 	}
+	file->mirror = mirror;
 	file->fd = fd;
+	file->uid = uid;
 	file->node = node;
 	file->backed = backed;
 	file->references = 1;
@@ -169,7 +176,10 @@ void file_put(struct open_file *file)
 {
 	if (--file->references)
 		return;
-	close_fd(&file->fd);
+	if (file->fd >= 0) {
+		close(file->fd);
+		descriptor_give(file->mirror, file->uid);
+	}
 	free(file->snapshot);
 	pthread_mutex_destroy(&file->lock);
 	free(file);

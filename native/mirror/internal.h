@@ -33,6 +33,7 @@ struct file_table;	/* file_table.c */
 struct relay;		/* relay.c */
 struct control_queue;	/* control.c */
 struct removed;		/* removed.c */
+struct descriptors;	/* descriptors.c */
 struct poller;		/* poll.c */
 struct watch;		/* watch.c */
 struct stale;		/* stale.c */
@@ -40,6 +41,17 @@ struct names;		/* names.c */
 struct replay;		/* replay.c */
 
 struct request;
+
+/*
+ * Whose share of something a caller's is: his uid, and for a container's, of which it has thousands, the first of them. So
+ * subordinate uids are given out, 65,536 to each user: shadow's useradd(8), SUB_UID_MIN and SUB_UID_COUNT.
+ */
+#define FIRST_SUBORDINATE 100000
+#define SUBORDINATES 65536
+static inline uint32_t user_of(uint32_t uid)
+{
+	return uid < FIRST_SUBORDINATE ? uid : uid - (uid - FIRST_SUBORDINATE) % SUBORDINATES;
+}
 
 /* One mount. Written by mirror.c before the first thread starts, and constant then. */
 struct cgfs_mirror {
@@ -60,6 +72,7 @@ struct cgfs_mirror {
 	struct backings *backings;
 	struct file_table *files;
 	struct removed *removed;
+	struct descriptors *descriptors;
 	struct relay *relay;
 	struct control_queue *ioctls;
 	struct poller *poller;
@@ -260,15 +273,23 @@ size_t pids_from_caller(const char *text, size_t size, uint32_t tid, char out[PI
  * a malloc'd text and its size, or -errno. */
 int pids_to_caller(const char *text, size_t size, int pidns_fd, char **out, size_t *out_size);
 
+/* --- descriptors.c: whose open files have descriptors of ours ------------------------------------------------------- */
+
+int descriptors_create(struct cgfs_mirror *mirror);
+void descriptors_destroy(struct cgfs_mirror *mirror);
+/* One descriptor more is kept open for that user. Returns false if he has had his share: then it must not be kept. */
+bool descriptor_take(struct cgfs_mirror *mirror, uint32_t uid);
+void descriptor_give(struct cgfs_mirror *mirror, uint32_t uid);
+
 /* --- backing.c: the files that the kernel reads and writes without us ------------------------------------------------ */
 
 int backings_create(struct cgfs_mirror *mirror);
 void backings_destroy(struct cgfs_mirror *mirror);
 /*
  * One backing id per node that is open, counted. Returns the id (> 0) or -errno. Called as the daemon itself, never as
- * a caller. *path_fd (O_PATH) is the node's file; it is kept, and set to -1, if the node was not open.
+ * a caller. *path_fd (O_PATH) is the node's file; it is kept for uid, and set to -1, if the node was not open.
  */
-int backing_get(struct cgfs_mirror *mirror, uint64_t node, int *path_fd);
+int backing_get(struct cgfs_mirror *mirror, uint64_t node, uint32_t uid, int *path_fd);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
 /* A descriptor (O_PATH) of a node that is open, removed or not. -ESTALE if none is. */
 int backing_open_path(struct cgfs_mirror *mirror, uint64_t node);
@@ -276,6 +297,8 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node);
 /* --- file_table.c: the open files whose reads and writes come to us ---------------------------------------------------- */
 
 struct open_file {
+	struct cgfs_mirror *mirror;
+	uint32_t uid;		/* whose descriptor fd is */
 	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file's reader */
 	uint64_t node;
 	bool backed;		/* holds a backing_get() of node */
@@ -289,8 +312,8 @@ struct open_file {
 
 int file_table_create(struct cgfs_mirror *mirror);
 void file_table_destroy(struct cgfs_mirror *mirror);
-/* Takes ownership of fd (also on error). Returns 0 and a file handle, never 0, or -errno. */
-int file_add(struct cgfs_mirror *mirror, int fd, uint64_t node, bool backed, uint64_t *file_handle);
+/* Takes ownership of fd, kept for uid (also on error). Returns 0 and a file handle, never 0, or -errno. */
+int file_add(struct cgfs_mirror *mirror, int fd, uint32_t uid, uint64_t node, bool backed, uint64_t *file_handle);
 /* The open file of a handle, counted until file_put(), or NULL: no such file is open. */
 struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t file_handle);
 void file_put(struct open_file *file);

@@ -16,14 +16,10 @@
 #include <string.h>
 
 /* Together with the readers, what worker.c allows at most. */
-#define SHARE_OF_ROOT 96
+#define SHARE_OF_ROOT 200
 #define SHARE_OF_USER 64
 #define SHARE_OF_OTHERS 128	/* of all but root: then each has FEW */
 #define FEW 8
-
-/* How subordinate uids are given out, 65,536 to each user: shadow's useradd(8), SUB_UID_MIN and SUB_UID_COUNT. */
-#define FIRST_SUBORDINATE 100000
-#define SUBORDINATES 65536
 
 /* Of one user's requests. Nearly all have 100 bytes, and each has a thread of his that waits. */
 #define MOST_KEPT_BYTES (16u << 20)
@@ -42,11 +38,6 @@ struct share {
 	size_t kept_bytes;
 	struct kept *first, **last;	/* the oldest first */
 };
-
-static uint32_t user_of(uint32_t uid)
-{
-	return uid < FIRST_SUBORDINATE ? uid : uid - (uid - FIRST_SUBORDINATE) % SUBORDINATES;
-}
 
 static struct share *share_of(const struct loop *loop, uint32_t uid)
 {

@@ -171,6 +171,8 @@ static int create_parts(struct cgfs_mirror *mirror)
 	if (!error)
 		error = removed_create(mirror);
 	if (!error)
+		error = descriptors_create(mirror);
+	if (!error)
 		error = names_create(mirror);
 	if (!error)
 		error = control_queue_create(mirror);
@@ -262,6 +264,7 @@ static void destroy_parts(struct cgfs_mirror *mirror)
 		file_table_destroy(mirror);
 	if (mirror->backings)
 		backings_destroy(mirror);
+	descriptors_destroy(mirror);
 }
 
 void cgfs_mirror_close(struct cgfs_mirror *mirror)

@@ -145,15 +145,21 @@ static void see(int fd)
 	(void)ignored;
 }
 
-/* A descriptor of our own to poll. Returns 0 or -errno. */
-static int open_own(struct poller *poller, struct waiter *waiter)
+/* A descriptor of our own to poll, for the user uid. Returns 0 or -errno. */
+static int open_own(struct poller *poller, struct waiter *waiter, uint32_t uid)
 {
-	int fd = node_open(poller->mirror, waiter->node, O_RDONLY);
+	int fd;
 
-	if (fd < 0)
+	if (!descriptor_take(poller->mirror, uid))
+		return -ENFILE;
+	fd = node_open(poller->mirror, waiter->node, O_RDONLY);
+	if (fd < 0) {
+		descriptor_give(poller->mirror, uid);
 		return fd;
+	}
 	pthread_mutex_lock(&poller->lock);
 	waiter->fd = fd;
+	waiter->uid = uid;
 	/* Without the mark, a change would be reported for ever: never lost. */
 	fanotify_mark(poller->fan_fd, FAN_MARK_ADD, FAN_ACCESS, fd, NULL);
 	pthread_mutex_unlock(&poller->lock);
@@ -192,7 +198,7 @@ static void poll_passed(struct request *request, const struct fuse_poll_in *in)
 	pthread_mutex_unlock(&poller->lock);
 	first = waiter->fd < 0;
 	/* Of a cgroup that is gone, cgroup2 reports a change for ever. */
-	if (!first || !open_own(poller, waiter)) {
+	if (!first || !open_own(poller, waiter, request->header->uid)) {
 		waiter_arm(poller, waiter, in);
 		changed = has_changed(poller, waiter, first);
 	}

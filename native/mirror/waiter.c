@@ -78,12 +78,14 @@ static struct waiter *waiter_new(const struct request *request, const struct fus
 	return waiter;
 }
 
-static void waiter_free(struct waiter *waiter)
+static void waiter_free(struct poller *poller, struct waiter *waiter)
 {
-	if (waiter->file)
+	if (waiter->file) {
 		file_put(waiter->file);
-	else
-		close_fd(&waiter->fd);
+	} else if (waiter->fd >= 0) {
+		close(waiter->fd);
+		descriptor_give(poller->mirror, waiter->uid);
+	}
 	pthread_mutex_destroy(&waiter->answering);
 	free(waiter);
 }
@@ -105,7 +107,7 @@ struct waiter *waiter_get(const struct request *request, const struct fuse_poll_
 		waiter->references++;
 	pthread_mutex_unlock(&poller->lock);
 	if (fresh)
-		waiter_free(fresh);
+		waiter_free(poller, fresh);
 	return waiter;
 }
 
@@ -117,7 +119,7 @@ void waiter_put(struct poller *poller, struct waiter *waiter)
 	last = --waiter->references == 0;
 	pthread_mutex_unlock(&poller->lock);
 	if (last)
-		waiter_free(waiter);
+		waiter_free(poller, waiter);
 }
 
 void waiters_wake_up_thread(struct poller *poller)

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 
 /* All readers, those who may wait (loop_share.c), and some more. */
-#define MAX_WORKERS 300
+#define MAX_WORKERS 410
 #define STACK_SIZE (512 * 1024)
 
 void worker_free(struct worker *worker)

@@ -27,7 +27,7 @@ TEST(file_handle_stands_for_its_file_until_it_is_removed)
 	int fd = some_fd();
 
 	CHECK(!file_table_create(&mirror));
-	CHECK(!file_add(&mirror, fd, 77, true, &handle));
+	CHECK(!file_add(&mirror, fd, 0, 77, true, &handle));
 	CHECK(handle != 0);
 	file = file_get(&mirror, handle);
 	CHECK(file && file->fd == fd && file->node == 77 && file->backed);
@@ -40,7 +40,7 @@ TEST(file_handle_stands_for_its_file_until_it_is_removed)
 	CHECK(!is_open(fd));
 
 	/* The same place, another handle. */
-	CHECK(!file_add(&mirror, some_fd(), 78, false, &again));
+	CHECK(!file_add(&mirror, some_fd(), 0, 78, false, &again));
 	CHECK((uint32_t)again == (uint32_t)handle && again != handle && !file_get(&mirror, handle));
 	file_table_destroy(&mirror);
 }
@@ -53,7 +53,7 @@ TEST(file_handles_that_were_never_given_stand_for_nothing)
 
 	CHECK(!file_table_create(&mirror));
 	CHECK(!file_get(&mirror, 1ull << 32));
-	CHECK(!file_add(&mirror, some_fd(), 1, false, &handle));
+	CHECK(!file_add(&mirror, some_fd(), 0, 1, false, &handle));
 	for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
 		CHECK(!file_get(&mirror, handles[i]) && !file_remove(&mirror, handles[i]));
 	file_table_destroy(&mirror);
@@ -68,7 +68,7 @@ TEST(file_table_grows_and_closes_what_is_left)
 	CHECK(!file_table_create(&mirror));
 	for (unsigned int i = 0; i < 300; i++) {
 		fds[i] = some_fd();
-		CHECK(!file_add(&mirror, fds[i], i, false, &handles[i]));
+		CHECK(!file_add(&mirror, fds[i], 0, i, false, &handles[i]));
 	}
 	for (unsigned int i = 0; i < 300; i++) {
 		struct open_file *file = file_get(&mirror, handles[i]);

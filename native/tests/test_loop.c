@@ -126,7 +126,7 @@ TEST(loop_answers_while_a_request_waits_unexpectedly)
 
 TEST(loop_serves_what_had_to_wait_for_a_thread)
 {
-	enum { MORE_THAN_THREADS = 400 };
+	enum { MORE_THAN_THREADS = 500 };
 	struct connection connection;
 
 	open_slow(&connection);
@@ -139,7 +139,7 @@ TEST(loop_serves_what_had_to_wait_for_a_thread)
 }
 
 /* More than there are threads for anybody. */
-enum { MANY = 350 };
+enum { MANY = 450 };
 
 TEST(loop_answers_others_while_one_user_waits_with_more_requests_than_there_are_threads)
 {

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Whose open files have descriptors of the daemon's own: so that nobody can use them up for all others.
+ *
+ * A file that is open for writing what cgroup2 judges by its opener has one; so has each that is polled, and each that is
+ * open for reading, for its attributes, should it be removed meanwhile. On cgroup2 itself each process has a limit of its
+ * own. Here a user has a quarter of what the daemon may have, and all of them but root three quarters. Who has had his share
+ * can still open for reading, and poll without sleeping: neither needs a descriptor. Opening for writing fails (ENFILE).
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#define N_BUCKETS 64
+
+struct holder {
+	struct holder *next;
+	uint32_t user;
+	unsigned long n;	/* descriptors; never 0 */
+};
+
+struct descriptors {
+	unsigned long most_of_user, most_of_others;	/* constant */
+	pthread_mutex_t lock;				/* guards what follows; taken before no other */
+	struct holder *buckets[N_BUCKETS];
+	unsigned long n_others;				/* of all users but root */
+};
+
+int descriptors_create(struct cgfs_mirror *mirror)
+{
+	struct descriptors *descriptors = calloc(1, sizeof(*descriptors));
+	struct rlimit limit;
+
+	if (!descriptors)
+		return -ENOMEM;
+	mirror->descriptors = descriptors;
+	pthread_mutex_init(&descriptors->lock, NULL);
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return -errno;
+	descriptors->most_of_user = limit.rlim_cur / 4;
+	descriptors->most_of_others = limit.rlim_cur / 4 * 3;
+	return 0;
+}
+
+void descriptors_destroy(struct cgfs_mirror *mirror)
+{
+	struct descriptors *descriptors = mirror->descriptors;
+
+	if (!descriptors)
+		return;
+	for (unsigned int i = 0; i < N_BUCKETS; i++) {
+		while (descriptors->buckets[i]) {
+			struct holder *next = descriptors->buckets[i]->next;
+
+			free(descriptors->buckets[i]);
+			descriptors->buckets[i] = next;
+		}
+	}
+	pthread_mutex_destroy(&descriptors->lock);
+	free(descriptors);
+	mirror->descriptors = NULL;
+}
+
+/* Where the holder is linked, or NULL is where there is none. Called with the lock held. */
+static struct holder **find(struct descriptors *descriptors, uint32_t user)
+{
+	struct holder **link = &descriptors->buckets[user % N_BUCKETS];
+
+	while (*link && (*link)->user != user)
+		link = &(*link)->next;
+	return link;
+}
+
+/* Called with the lock held. */
+static bool take(struct descriptors *descriptors, uint32_t user)
+{
+	struct holder **link = find(descriptors, user);
+
+	if (descriptors->n_others >= descriptors->most_of_others || (*link && (*link)->n >= descriptors->most_of_user))
+		return false;
+	if (!*link) {
+		*link = calloc(1, sizeof(**link));
+		if (!*link)
+			return false;
+		(*link)->user = user;
+	}
+	(*link)->n++;
+	descriptors->n_others++;
+	return true;
+}
+
+bool descriptor_take(struct cgfs_mirror *mirror, uint32_t uid)
+{
+	struct descriptors *descriptors = mirror->descriptors;
+	bool taken;
+
+	if (uid == 0)
+		return true;
+	pthread_mutex_lock(&descriptors->lock);
+	taken = take(descriptors, user_of(uid));
+	pthread_mutex_unlock(&descriptors->lock);
+	return taken;
+}
+
+void descriptor_give(struct cgfs_mirror *mirror, uint32_t uid)
+{
+	struct descriptors *descriptors = mirror->descriptors;
+	struct holder **link, *holder;
+
+	if (uid == 0)
+		return;
+	pthread_mutex_lock(&descriptors->lock);
+	link = find(descriptors, user_of(uid));
+	holder = *link;
+	descriptors->n_others--;
+	if (!--holder->n) {
+		*link = holder->next;
+		free(holder);
+	}
+	pthread_mutex_unlock(&descriptors->lock);
+}

@@ -1,0 +1,162 @@
+"""What the daemon has a limited number of, workers and descriptors, nobody can have all of.
+
+Each user has a share (native/mirror/loop_share.c, descriptors.c); a user who has had his share waits, or is refused,
+and nobody else.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import select
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mount.conftest import StartOverlay, Twin
+from tests.support.cgroups import temporary_cgroup
+from tests.support.child import Child, run
+from tests.support.daemon import Overlay
+from tests.support.hold import held
+from tests.support.users import ALICE, BOB, CONTAINER_ROOT_ID, ROOT, Identity
+from tests.support.waiting import until
+
+MANY_THREADS = 450  # more than the daemon has workers
+NOFILE = 512
+SHARE = NOFILE // 4
+
+both = pytest.mark.parametrize("overlay", [(), ("nopassthrough",)], indirect=True, ids=["passthrough", "direct"])
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def _look_many_names_up(directory: Path, uids: int) -> None:
+    """A thread for each of many names; with *uids*, of as many users in turn. They are not waited for."""
+
+    def look(number: int) -> None:
+        if uids > 1:
+            _set_fsuid(CONTAINER_ROOT_ID + number % uids)
+        with contextlib.suppress(OSError):
+            (directory / f"nothing-{number}").stat()
+
+    for number in range(MANY_THREADS):
+        threading.Thread(target=look, args=(number,), daemon=True).start()
+
+
+def _set_fsuid(uid: int) -> None:
+    """Of the calling thread. Source: setfsuid(2)."""
+    ctypes.CDLL(None).setfsuid(uid)
+
+
+def _make_in_a_thread(directory: Path) -> None:
+    threading.Thread(target=directory.mkdir, daemon=True).start()
+
+
+@contextlib.contextmanager
+def slow_directory(native: Path) -> Iterator[None]:
+    """Who wants a name in *native* waits: somebody lists it for ever, and somebody else wants to make a directory."""
+    with Child() as maker, held(native):  # in this order: who waits cannot be ended before
+        maker.call(_make_in_a_thread, native / "late")
+        until(lambda: _waits_for_a_lock(maker.pid), "the mkdir waits")
+        yield
+
+
+def _waits_for_a_lock(pid: int) -> bool:
+    states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
+    return "D" in states
+
+
+def _sees_new_names(directory: Path) -> bool:
+    """Names that nobody has asked for before, so that the daemon has to answer."""
+    return all((directory / name).stat().st_ino for name in ("cgroup.procs", "cgroup.events", "net.egress_filter"))
+
+
+@both
+@pytest.mark.parametrize("uids", [1, 200], ids=["one user", "a container's users"])
+def test_a_thousand_waits_of_one_user_hold_up_nobody_else(overlay: Overlay, twin: Twin, uids: int) -> None:
+    slow = twin.native / "slow"
+    others = [twin.native / f"other-{number}" for number in range(3)]
+    for directory in (slow, *others):
+        directory.mkdir()
+    identity = ROOT if uids > 1 else ALICE
+    with Child(identity=identity) as many, slow_directory(slow):
+        many.call(_look_many_names_up, overlay.path(slow), uids)
+        for directory, who in zip(others, (BOB, ROOT, Identity(1002, 1002)), strict=True):
+            assert run(lambda directory=directory: _sees_new_names(overlay.path(directory)), identity=who)  # type: ignore[misc]
+        made = overlay.path(others[0] / "made")
+        made.mkdir()
+        made.rmdir()
+    until(lambda: (slow / "late").is_dir(), "the mkdir goes on")
+
+
+# --- descriptors ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def many_cgroups_of(identity: Identity, count: int) -> Iterator[Path]:
+    with temporary_cgroup() as top:
+        for number in range(count):
+            (top / str(number)).mkdir()
+            os.chown(top / str(number) / "cgroup.procs", identity.uid, identity.gid)
+        yield top
+
+
+@pytest.fixture
+def poor_overlay(start_overlay: StartOverlay) -> Iterator[Overlay]:
+    """A daemon that may have few descriptors."""
+    prefix = ("prlimit", f"--nofile={NOFILE}:{NOFILE}", "unshare", "--fork")
+    with start_overlay("poor", prefix=prefix) as overlay:
+        yield overlay
+
+
+def _open_all(top: Path, count: int, name: str, flags: int) -> tuple[list[int], int]:
+    """Those that could be opened, and the errno of the first that could not (0: all)."""
+    opened = []
+    for number in range(count):
+        try:
+            opened.append(os.open(top / str(number) / name, flags))
+        except OSError as error:
+            return opened, error.errno or 0
+    return opened, 0
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def test_who_opens_many_files_for_writing_is_refused_and_nobody_else(poor_overlay: Overlay) -> None:
+    count = SHARE + 20
+    with many_cgroups_of(ALICE, count) as top, Child(identity=ALICE) as alice:
+        mirror = poor_overlay.path(top)
+        opened, error = alice.call(_open_all, mirror, count, "cgroup.procs", os.O_WRONLY)
+        assert SHARE // 2 <= len(opened) <= SHARE  # a descriptor for each, and one more for its attributes
+        assert error == errno.ENFILE
+        for identity in (ROOT, BOB):
+            assert run(lambda: _open_all(mirror, count, "cgroup.events", os.O_RDONLY)[1], identity=identity) == 0
+        assert run(lambda: _open_all(mirror, count, "cgroup.procs", os.O_WRONLY)[1]) == 0  # root's
+        alice.call(_close_all, opened)
+        assert alice.call(_open_all, mirror, SHARE // 2, "cgroup.procs", os.O_WRONLY)[1] == 0
+
+
+def test_reading_and_polling_many_files_need_no_share(poor_overlay: Overlay) -> None:
+    """Beyond the share a poll reports a change at once: it is never lost, and nobody sleeps."""
+    count = NOFILE + 50
+
+    def read_and_poll_all() -> int:
+        opened, error = _open_all(mirror, count, "cgroup.events", os.O_RDONLY)
+        assert error == 0
+        assert all(os.read(fd, 100) for fd in opened)
+        poll = select.poll()
+        for fd in opened:
+            poll.register(fd, select.POLLPRI)
+        return len(poll.poll(0))
+
+    with many_cgroups_of(ALICE, count) as top:
+        mirror = poor_overlay.path(top)
+        assert run(read_and_poll_all, identity=ALICE) == count
+        assert run(read_and_poll_all, identity=BOB) == count
+        assert run(lambda: _sees_new_names(mirror / "0"), identity=ROOT)
