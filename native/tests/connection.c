@@ -2,6 +2,7 @@
 #include "connection.h"
 
 #include <ftw.h>
+#include <glob.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,6 +78,20 @@ void connection_close(struct connection *connection)
 	cgfs_mirror_close(connection->mirror);
 	close(connection->kernel);
 	CHECK(nftw(connection->source, remove_directory, 16, FTW_DEPTH | FTW_PHYS) == 0);
+}
+
+void connection_remove_leftovers(pid_t pid)
+{
+	char root[256], pattern[512];
+	glob_t found;
+
+	find_cgroup2(root);
+	snprintf(pattern, sizeof(pattern), "%s/cgfs-native-%d-*", root, pid);
+	if (glob(pattern, 0, NULL, &found))
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		nftw(found.gl_pathv[i], remove_directory, 16, FTW_DEPTH | FTW_PHYS);
+	globfree(&found);
 }
 
 void connection_send_raw(struct connection *connection, const void *data, size_t size)

@@ -48,6 +48,8 @@ const struct answer *connection_ask(struct connection *connection, uint32_t opco
 				    size_t body_size, const void *rest, size_t rest_size);
 /* LOOKUP: the node id of a name below a directory, which has to be there. */
 uint64_t connection_lookup(struct connection *connection, uint64_t directory, const char *name);
+/* Remove what a process that was ended by a failed test has left: its sources. */
+void connection_remove_leftovers(pid_t pid);
 /* Wait until fd is readable, for as long as a loaded machine may take; then the test has failed. */
 void wait_readable(int fd);
 

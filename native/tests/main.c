@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Runs all tests of the C code, or those whose names begin with an argument. The first that fails ends the run. */
+/*
+ * Runs all tests of the C code, or those whose names begin with an argument. The first that fails ends the run: they are in
+ * a process of their own, and what it left is removed.
+ */
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "connection.h"
 #include "test.h"
 
 static struct test *tests;
@@ -24,7 +30,7 @@ static int selected(const struct test *test, int argc, char **argv)
 	return argc == 1;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	int n = 0;
 
@@ -38,4 +44,17 @@ int main(int argc, char **argv)
 	}
 	printf("%d passed\n", n);
 	return n ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0)
+		return run(argc, argv);
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		return 1;
+	connection_remove_leftovers(child);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
