@@ -9,7 +9,20 @@ object.py      ELF objects, with libbpf
 Knows nothing of control files. OSError is its only error. cffi data never leaves it.
 """
 
-from cgfs.bpf.attachment import Attached, Link, Query, attach, check_hook, detach, detach_link, links, query
+from cgfs.bpf.attachment import (
+    Attached,
+    AttachedProgram,
+    AttachedPrograms,
+    Link,
+    Query,
+    attach,
+    attached,
+    check_hook,
+    detach,
+    detach_link,
+    links,
+    query,
+)
 from cgfs.bpf.kernel import AttachFlags, AttachType, MapFlags, MapType, ProgType
 from cgfs.bpf.map import Map, MapInfo
 from cgfs.bpf.object import ObjectProgram, load_object, load_object_bytes, programs_of_object
@@ -19,6 +32,8 @@ __all__ = [
     "AttachFlags",
     "AttachType",
     "Attached",
+    "AttachedProgram",
+    "AttachedPrograms",
     "Link",
     "Map",
     "MapFlags",
@@ -31,6 +46,7 @@ __all__ = [
     "Query",
     "VerifierError",
     "attach",
+    "attached",
     "check_hook",
     "detach",
     "detach_link",
