@@ -9,14 +9,13 @@ Sources: compute_effective_progs() in kernel/bpf/cgroup.c for the order in which
 import errno
 import zlib
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
 from cgfs import bpf, guard, notes, text_filter
-from cgfs.bpf import AttachFlags, Program, ProgramInfo
+from cgfs.bpf import AttachedProgram, AttachedPrograms, AttachFlags, Program
 from cgfs.control import ControlFile, Mode, content, program_line, text_line
 from cgfs.notes import Kind, Note, NotedProgram
 
@@ -45,7 +44,7 @@ class How(Enum):
 class Attachment:
     """An attached program and its line in the file. *noted* is what the note says of one that came through the file."""
 
-    info: ProgramInfo
+    info: AttachedProgram
     how: How
     noted: NotedProgram | None
     line: str
@@ -91,26 +90,31 @@ def observe(target: Target, *, with_links: bool = False) -> State:
 
 def _observe_once(target: Target, *, with_links: bool) -> State | None:
     """None if there was a change meanwhile."""
-    file = target.file
-    query = bpf.query(target.cgroup_fd, file.attach_type)
-    note = notes.read(target.cgroup_fd, file)
-    ids = query.ids
-    if len(ids) > 1:
-        ids = running_order(ids, bpf.query(target.cgroup_fd, file.attach_type, effective=True).ids)
-    linked: Counter[int] = Counter()
-    if ids and (with_links or _says_what_is_inside(note, ids)):
-        linked.update(link.prog_id for link in bpf.links(target.cgroup_id, file.attach_type))
-    if (len(ids) > 1 or linked) and bpf.query(target.cgroup_fd, file.attach_type) != query:
-        return None
-    attachments: list[Attachment] = []
-    for prog_id in ids:
-        by_link = linked[prog_id] >= ids.count(prog_id) - sum(each.info.id == prog_id for each in attachments)
-        try:
-            with Program.by_id(prog_id) as program:
-                attachments.append(_describe(target, query.flags, note, program, by_link=by_link))
-        except FileNotFoundError:
+    try:
+        found = bpf.attached(target.cgroup_fd, target.file.attach_type)
+        note = notes.read(target.cgroup_fd, target.file)
+        if not found.programs:
+            return State(found.flags, found.revision, (), note)
+        links = bpf.links(target.cgroup_id, target.file.attach_type) if with_links or _tells_more(note, found) else ()
+        programs = found.programs if len(found.programs) == 1 else _in_running_order(target, found.programs)
+        if (len(programs) > 1 or links) and bpf.attached(target.cgroup_fd, target.file.attach_type) != found:
             return None
-    return State(query.flags, query.revision, tuple(attachments), note)
+        linked = Counter(link.prog_id for link in links)
+        attachments: list[Attachment] = []
+        left = Counter(program.id for program in programs)
+        for program in programs:
+            by_link = linked[program.id] >= left[program.id]
+            left[program.id] -= 1
+            attachments.append(_describe(target, found.flags, note, program, by_link=by_link))
+    except (BlockingIOError, FileNotFoundError):  # a program was let go
+        return None
+    return State(found.flags, found.revision, tuple(attachments), note)
+
+
+def _in_running_order(target: Target, programs: tuple[AttachedProgram, ...]) -> tuple[AttachedProgram, ...]:
+    effective = bpf.query(target.cgroup_fd, target.file.attach_type, effective=True).ids
+    by_id = {program.id: program for program in programs}
+    return tuple(by_id[prog_id] for prog_id in running_order(tuple(program.id for program in programs), effective))
 
 
 def running_order(own: tuple[int, ...], effective: tuple[int, ...]) -> tuple[int, ...]:
@@ -129,28 +133,30 @@ def _stands_in(part: tuple[int, ...], whole: tuple[int, ...]) -> bool:
     return any(whole[start : start + len(part)] == part for start in range(len(whole) - len(part) + 1))
 
 
-def _says_what_is_inside(note: Note, ids: Iterable[int]) -> bool:
+def _tells_more(note: Note, found: AttachedPrograms) -> bool:
+    """Whether *note* names a program whose line is not only its tag, unless a link attaches it."""
+    ids = [program.id for program in found.programs]
     return any(program.kind is not Kind.PROGRAM and program.id in ids for program in note.programs)
 
 
-def _describe(target: Target, flags: AttachFlags, note: Note, program: Program, *, by_link: bool) -> Attachment:
-    info = program.info()
+def _describe(target: Target, flags: AttachFlags, note: Note, info: AttachedProgram, *, by_link: bool) -> Attachment:
     noted = None if by_link else note.find(info.id, info.loaded_at_ns)
     how = How.LINK if by_link else How.DIRECT if noted is None else How.FILE
-    return Attachment(info, how, noted, _line(target, flags, noted, program, info))
-
-
-def _line(target: Target, flags: AttachFlags, noted: NotedProgram | None, program: Program, info: ProgramInfo) -> str:
     mode = Mode.OVERRIDABLE if flags & AttachFlags.ALLOW_OVERRIDE else Mode.DEFAULT
-    if noted is not None and noted.kind is Kind.GUARD:
-        inside = guard.inside_of(program, target.file, target.cgroup_id)
-        if inside is not None:
-            return program_line(inside.tag, Mode.NONRECURSIVE)
-    if noted is not None and noted.kind is Kind.TEXT:
+    line = None if noted is None or noted.kind is Kind.PROGRAM else _line_of_ours(target, mode, noted)
+    return Attachment(info, how, noted, line or program_line(info.tag, mode))
+
+
+def _line_of_ours(target: Target, mode: Mode, noted: NotedProgram) -> str | None:
+    """The line of a guard or a text filter; None if it is none. Raises OSError: ENOENT if it was let go."""
+    with Program.by_id(noted.id) as program:
+        if noted.kind is Kind.GUARD:
+            inside = guard.inside_of(program, target.file, target.cgroup_id)
+            return None if inside is None else program_line(inside.tag, Mode.NONRECURSIVE)
         stored = text_filter.text_of(program)
-        if stored is not None and stored.only_cgroup_id in (None, target.cgroup_id):
-            return text_line(stored.text, mode if stored.only_cgroup_id is None else Mode.NONRECURSIVE)
-    return program_line(info.tag, mode)
+    if stored is None or stored.only_cgroup_id not in (None, target.cgroup_id):
+        return None
+    return text_line(stored.text, mode if stored.only_cgroup_id is None else Mode.NONRECURSIVE)
 
 
 @lru_cache(maxsize=1)

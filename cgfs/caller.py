@@ -8,12 +8,14 @@ Sources: pidfd_open(2), pidfd_getfd(2), capabilities(7), proc_pid_status(5), use
 
 import errno
 import os
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from cgfs._native import lib
-from cgfs.bpf import Program, program_info
+from cgfs.bpf import Program
 from cgfs.descriptor import Descriptor
 
 _PIDFD_THREAD = os.O_EXCL  # include/uapi/linux/pidfd.h, Linux 6.9
@@ -30,17 +32,21 @@ class Capability(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a thread was, and what it was allowed, at one moment: *capabilities* are its effective ones in the initial
-    user namespace, *pid* is its process (0 if not to be seen), *command* its name, escaped.
-    """
+class Who:
+    """Who a thread was at one moment: *pid* is its process (0 if not to be seen), *command* its name, escaped."""
 
     uid: int
     gid: int
-    groups: frozenset[int]
-    capabilities: frozenset[Capability]
     pid: int
     command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials(Who):
+    """And what it was allowed: *capabilities* are its effective ones in the initial user namespace."""
+
+    groups: frozenset[int]
+    capabilities: frozenset[Capability]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,7 @@ class Caller:
             fd = lib.cgfs_pidfd_getfd(thread.fd, number)
         if fd < 0:
             raise OSError(-fd, f"descriptor {number} of thread {self.tid}: {os.strerror(-fd)}")
-        program = Program(fd)
-        try:
-            program_info(fd)
-        except OSError as error:
-            program.close()
-            raise OSError(error.errno, f"descriptor {number} of thread {self.tid} is no BPF program") from None
-        return program
+        return Program.of(fd, f"descriptor {number} of thread {self.tid}")
 
     def credentials(self) -> Credentials:
         """What the thread is now. One that is gone or not to be seen has no groups but its own, and no capabilities; so
@@ -83,18 +83,35 @@ class Caller:
             status = _status(self.tid)
             namespace = Path(f"/proc/{self.tid}/ns/user").stat().st_ino
         except (FileNotFoundError, ProcessLookupError):
-            return Credentials(self.uid, self.gid, own, frozenset(), 0, "?")
-        if [status[name].split()[3] for name in ("Uid", "Gid")] != [str(self.uid), str(self.gid)]:
-            return Credentials(self.uid, self.gid, own, frozenset(), int(status["Tgid"]), self.command)
-        effective = int(status["CapEff"], 16) if namespace == _INITIAL_USER_NAMESPACE else 0
+            return Credentials(self.uid, self.gid, 0, "?", own, frozenset())
+        if (status.fsuid, status.fsgid) != (self.uid, self.gid):
+            return Credentials(self.uid, self.gid, status.pid, self.command, own, frozenset())
+        effective = status.capabilities if namespace == _INITIAL_USER_NAMESPACE else 0
         return Credentials(
             self.uid,
             self.gid,
-            own | {int(group) for group in status["Groups"].split()},
-            frozenset(capability for capability in Capability if effective >> capability & 1),
-            int(status["Tgid"]),
+            status.pid,
             self.command,
+            own | status.groups,
+            frozenset([capability for capability in Capability if effective >> capability & 1]),
         )
+
+    def who(self) -> Who:
+        """Who the thread is now; less to ask for than its credentials."""
+        return Who(self.uid, self.gid, self.pid, self.command)
+
+    @property
+    def pid(self) -> int:
+        """The thread's process; 0 if the thread is gone or not to be seen."""
+        try:
+            with Descriptor(os.pidfd_open(self.tid)):
+                return self.tid  # a process is its first thread, and has its number
+        except OSError:  # ENOENT, before Linux 6.15 EINVAL: it is another thread, or there is none
+            pass
+        try:
+            return _status(self.tid).pid
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
 
     @property
     def command(self) -> str:
@@ -124,19 +141,41 @@ def open_thread(tid: int) -> int:
 def open_process_of(tid: int) -> int:
     """A pidfd of the process that the thread *tid* is of. The caller closes it. Raises OSError ESRCH."""
     try:
-        process = int(_status(tid)["Tgid"])
+        process = _status(tid).pid
     except FileNotFoundError:
         raise ProcessLookupError(errno.ESRCH, f"there is no thread {tid}") from None
     return os.pidfd_open(process)
 
 
-def _status(tid: int) -> dict[str, str]:
-    """The fields of /proc/TID/status. Raises OSError: ENOENT or ESRCH if there is no such thread.
-
-    The thread's name, which is whatever it likes, cannot make a line: the kernel escapes newlines in it.
+class _Status(NamedTuple):
+    """What /proc/TID/status says: the thread's process, its fsuid and fsgid, its groups, and its effective capabilities
+    in its own user namespace.
     """
-    lines = _read(tid, "status").decode(errors="replace").split("\n")
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+    pid: int
+    fsuid: int
+    fsgid: int
+    groups: frozenset[int]
+    capabilities: int
+
+
+# The thread's name, which is whatever it likes, cannot make a line: the kernel escapes newlines in it.
+_STATUS = re.compile(
+    rb"\nTgid:\t(\d+)\n.*?"
+    rb"\nUid:\t(?:\d+\t){3}(\d+)\nGid:\t(?:\d+\t){3}(\d+)\n.*?"
+    rb"\nGroups:\t([\d ]*)\n.*?"
+    rb"\nCapEff:\t([0-9a-f]+)\n",
+    re.DOTALL,
+)
+
+
+def _status(tid: int) -> _Status:
+    """Raises OSError: ENOENT or ESRCH if there is no such thread."""
+    match = _STATUS.search(_read(tid, "status"))
+    if match is None:
+        raise OSError(errno.EIO, f"/proc/{tid}/status is not as proc_pid_status(5) says")
+    pid, fsuid, fsgid, groups, capabilities = match.groups()
+    return _Status(int(pid), int(fsuid), int(fsgid), frozenset(map(int, groups.split())), int(capabilities, 16))
 
 
 def _read(tid: int, name: str) -> bytes:

@@ -20,10 +20,11 @@ from weakref import WeakValueDictionary
 import trio
 
 from cgfs import attributes, filters, guard
+from cgfs.abi import Attach
 from cgfs.attached import Target
 from cgfs.bpf import Program
-from cgfs.caller import Capability, Credentials
-from cgfs.control import Command, Mode, NoneCommand, SetProgram, SetText, program_line, text_line
+from cgfs.caller import Caller, Capability, Credentials, Who
+from cgfs.control import Command, NoneCommand, SetProgram, SetText, program_line, text_line
 from cgfs.filters import Change
 from cgfs.handles import opened
 from cgfs.mirror import Mirror
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 _UNPRIVILEGED_BPF_DISABLED = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
 _LONGEST_IN_LOG = 200
 _SWEEP_S = 60.0
+_TELL_S = 0.01
 
 
 def unprivileged_bpf() -> bool:
@@ -56,20 +58,30 @@ class Changes:
         self._attach_cap = attach_cap
         self._store = store
         self._locks: WeakValueDictionary[int, trio.Lock] = WeakValueDictionary()  # by node; those in use
+        self._untold: set[int] = set()  # nodes
+        self._something_untold = trio.Event()
 
     async def attach(
-        self, node: int, program: Callable[[], Program], mode: Mode, *, opener: Credentials, who: Credentials
+        self, node: int, wanted: Attach, caller: Caller, opener: Credentials, succeed: Callable[[], None]
     ) -> None:
-        """*who* attaches the program that *program* opens, through a file that *opener* opened for writing."""
+        """*caller* attaches a program that is open in it, through a file that *opener* opened for writing. *succeed* is
+        called when it is done, in the thread that did it, so that the caller need not wait for this task.
+        """
 
-        def act(target: Target) -> Change:
+        def act(who: Who, target: Target) -> Change:
             self._check_attach_cap(opener)
-            with program() as given:
-                change = filters.set_program(target, given, mode, _stamp(who))
+            with caller.open_program(wanted.prog_fd) as given:
+                change = filters.set_program(target, given, wanted.mode, _stamp(who))
                 self._keep(given, who)
             return change
 
-        await self._change(node, who, f"attach {mode.name.lower()}", act)
+        def carry_out() -> Change:
+            who = caller.who()
+            change = self._carry_out(node, who, f"attach {wanted.mode.name.lower()}", partial(act, who))
+            succeed()
+            return change
+
+        await self._in_turn(node, caller.uid, carry_out)
 
     async def command(self, node: int, command: Command, opener: Credentials) -> None:
         """Carry out a command that was written to a file which *opener* opened."""
@@ -92,6 +104,18 @@ class Changes:
             return Change(b"", b"", changed=False)
 
         await self._change(node, who, "chmod or chown", act)
+
+    async def tell_for_ever(self) -> None:
+        """Tell those who poll or watch a file of its changes: at once, and then of all that came within a moment once.
+        To tell one costs more than a change does.
+        """
+        while True:
+            await self._something_untold.wait()
+            self._something_untold = trio.Event()
+            nodes, self._untold = self._untold, set()
+            for node in nodes:
+                self._mirror.control_changed(node)
+            await trio.sleep(_TELL_S)
 
     async def sweep_for_ever(self) -> None:
         """Let go what belongs to filters that went with their cgroups, now and then."""
@@ -116,7 +140,7 @@ class Changes:
             text = parse_text(command.text, target.file)
         return filters.set_text(target, text, command.mode, _stamp(opener))
 
-    def _keep(self, program: Program, who: Credentials) -> None:
+    def _keep(self, program: Program, who: Who) -> None:
         """Keep what came through the ioctl, so that it can be attached again by its tag. It is attached in any case."""
         try:
             self._store.pins.keep(program, who.uid, who.gid)
@@ -129,15 +153,19 @@ class Changes:
         if self._attach_cap and Capability.NET_ADMIN not in opener.capabilities:
             raise OSError(errno.EPERM, "this mount demands CAP_NET_ADMIN of whoever opens the file to attach a filter")
 
-    async def _change(self, node: int, who: Credentials, what: str, act: Callable[[Target], Change]) -> None:
+    async def _change(self, node: int, who: Who, what: str, act: Callable[[Target], Change]) -> None:
+        await self._in_turn(node, who.uid, partial(self._carry_out, node, who, what, act))
+
+    async def _in_turn(self, node: int, uid: int, carry_out: Callable[[], Change]) -> None:
         lock = self._locks.get(node)
         if lock is None:
             lock = self._locks[node] = trio.Lock()
-        change = await in_thread(who.uid, partial(self._carry_out, node, who, what, act), alone=lock)
+        change = await in_thread(uid, carry_out, alone=lock)
         if change.changed:
-            self._mirror.control_changed(node)
+            self._untold.add(node)
+            self._something_untold.set()
 
-    def _carry_out(self, node: int, who: Credentials, what: str, act: Callable[[Target], Change]) -> Change:
+    def _carry_out(self, node: int, who: Who, what: str, act: Callable[[Target], Change]) -> Change:
         with opened(self._mirror, node) as target:
             try:
                 change = act(target)
@@ -153,23 +181,23 @@ def _clear(opener: Credentials, target: Target) -> Change:
     return filters.clear(target, _stamp(opener), only_own=Capability.NET_ADMIN not in opener.capabilities)
 
 
-def _stamp(who: Credentials) -> Stamp:
+def _stamp(who: Who) -> Stamp:
     return Stamp(who.uid, who.pid, who.command, time.time_ns())
 
 
-def _log_changed(target: Target, who: Credentials, change: Change) -> None:
+def _log_changed(target: Target, who: Who, change: Change) -> None:
     before, after = (quoted(content.decode("ascii").rstrip("\n")) for content in (change.before, change.after))
     log.info("filter changed: %s before=%s after=%s", _where(target, who), before, after)
 
 
-def _log_refused(target: Target, who: Credentials, what: str, error: OSError) -> None:
+def _log_refused(target: Target, who: Who, what: str, error: OSError) -> None:
     """*who* wanted *what* of the file, and it was refused."""
     name = errno.errorcode.get(error.errno or 0, str(error.errno))
     reason = quoted(error.strerror or str(error))
     log.info("filter refused: %s wanted=%s error=%s reason=%s", _where(target, who), quoted(what), name, reason)
 
 
-def _where(target: Target, who: Credentials) -> str:
+def _where(target: Target, who: Who) -> str:
     cgroup = quoted(str(Path(f"/proc/self/fd/{target.cgroup_fd}").readlink()))
     return f"uid={who.uid} pid={who.pid} command={quoted(who.command)} cgroup={cgroup} file={target.file.name}"
 

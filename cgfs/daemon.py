@@ -42,6 +42,10 @@ _LONGEST_END_S = 5.0
 """How long the connection may take to end with its mount, before a mount elsewhere is the reason that it does not."""
 _REQUESTS = 1 << 20
 """Of control files at a time: each waits for itself, and must not keep others from being read."""
+_IDLE_TASKS = 16
+"""Of pyfuse3's, that stay for the next requests. Each has a buffer for the largest one: to get it and to free it costs
+more than to answer a request.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +112,12 @@ async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
     ):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_unmount_on_signal, signals, mirror, settings.mountpoint)
-            nursery.start_soon(partial(pyfuse3.main, max_tasks=_REQUESTS))
+            nursery.start_soon(partial(pyfuse3.main, min_tasks=_IDLE_TASKS, max_tasks=_REQUESTS))
             await trio.to_thread.run_sync(mirror.start)
             await _wait_for_an_answer(settings.mountpoint)
             log.info("serving %s on %s", settings.source, settings.mountpoint)
             ready()
+            nursery.start_soon(changes.tell_for_ever)
             nursery.start_soon(changes.sweep_for_ever)
             await ioctl.serve(mirror, open_files, changes)  # until the connection has ended
             nursery.cancel_scope.cancel()

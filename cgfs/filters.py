@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from cgfs import bpf, guard, notes, text_filter
 from cgfs.attached import Attachment, How, State, Target, observe
-from cgfs.bpf import AttachFlags, Program
+from cgfs.bpf import AttachFlags, Program, ProgramInfo
 from cgfs.control import Mode
 from cgfs.notes import Kind, Note, NotedProgram, Stamp
 from cgfs.text_filter import TextFilter
@@ -53,9 +53,9 @@ def set_program(target: Target, program: Program, mode: Mode, stamp: Stamp) -> C
         raise OSError(errno.EINVAL, f"{file.name} takes programs of type {file.prog_type.name}, not {info.type.name}")
     if mode is Mode.NONRECURSIVE:
         with guard.guarding(program, file, target.cgroup_id) as guarding:
-            done = _put(target, guarding, Kind.GUARD, mode, stamp, given_id=info.id)
+            done = _put(target, guarding, guarding.info(), Kind.GUARD, mode, stamp, given_id=info.id)
     else:
-        done = _put(target, program, Kind.PROGRAM, mode, stamp, given_id=info.id)
+        done = _put(target, program, info, Kind.PROGRAM, mode, stamp, given_id=info.id)
     return _finish(target, done)
 
 
@@ -70,7 +70,7 @@ def set_text(target: Target, text: TextFilter, mode: Mode, stamp: Stamp) -> Chan
     except bpf.VerifierError as error:
         raise OSError(errno.EINVAL, error.strerror) from error
     with program:
-        done = _put(target, program, Kind.TEXT, mode, stamp)
+        done = _put(target, program, program.info(), Kind.TEXT, mode, stamp)
     return _finish(target, done)
 
 
@@ -80,19 +80,19 @@ def clear(target: Target, stamp: Stamp, *, only_own: bool) -> Change:
     Raises OSError: EPERM if *only_own* and others have attached something, and then nothing has changed; ENODEV if the
     cgroup is gone.
     """
-    before = state = observe(target, with_links=True)
+    before = state = observe(target, with_links=only_own)
     if only_own:
         _refuse_others(state)
     for _ in range(_TRIES):
         own = [each for each in state.attachments if each.how is How.FILE]
         if not (own if only_own else state.attachments):
             break
-        for attachment in state.attachments:
-            if attachment.how is How.FILE or (attachment.how is How.DIRECT and not only_own):
-                _detach(target, attachment, state)
-        if not only_own:
+        for attachment in own if only_own else state.attachments:
+            _detach(target, attachment, state)
+        state = observe(target, with_links=only_own)
+        if state.attachments and not only_own:
             _detach_links(target)
-        state = observe(target, with_links=True)
+            state = observe(target)
     else:
         raise OSError(errno.EBUSY, f"{target.file.name}: others attach programs faster than they can be detached")
     changed = bool(before.attachments)
@@ -112,13 +112,20 @@ class _Put:
 
 
 def _put(
-    target: Target, program: Program, kind: Kind, mode: Mode, stamp: Stamp, *, given_id: int | None = None
+    target: Target,
+    program: Program,
+    info: ProgramInfo,
+    kind: Kind,
+    mode: Mode,
+    stamp: Stamp,
+    *,
+    given_id: int | None = None,
 ) -> _Put:
-    """Attach *program*. *given_id* is the id of the program that the caller gave: itself, or what it guards.
+    """Attach *program*, which is *info*. *given_id* is the id of the program that the caller gave: itself, or what it
+    guards.
 
     Where it raises, nothing was attached.
     """
-    info = program.info()
     new = NotedProgram(info.id, info.loaded_at_ns, kind, stamp)
     flags = AttachFlags.ALLOW_OVERRIDE if mode is Mode.OVERRIDABLE else AttachFlags.ALLOW_MULTI
     for _ in range(_TRIES):
@@ -176,8 +183,9 @@ def _noted(target: Target, state: State, new: NotedProgram) -> Iterator[None]:
         with contextlib.suppress(OSError):  # it is true anyway: what is not attached does not count
             notes.write(target.cgroup_fd, target.file, state.note)
         raise
-    with contextlib.suppress(OSError):
-        notes.write(target.cgroup_fd, target.file, Note((new,), new.stamp))
+    if old:
+        with contextlib.suppress(OSError):
+            notes.write(target.cgroup_fd, target.file, Note((new,), new.stamp))
 
 
 def _attach(target: Target, program: Program, flags: AttachFlags, own: list[Attachment], state: State) -> None:
@@ -213,17 +221,16 @@ def _revision_that_matters(state: State, flags: AttachFlags) -> int:
 
 
 def _detach(target: Target, attachment: Attachment, state: State) -> None:
-    """Detach it, unless somebody else has changed what is attached since *state*."""
+    """Detach it, unless somebody else has changed what is attached since *state*, or it is attached by a link only."""
     try:
         with Program.by_id(attachment.info.id) as program:
             revision = _revision_that_matters(state, state.flags)
             bpf.detach(target.cgroup_fd, target.file.attach_type, program.fd, revision=revision)
     except OSError as error:
-        if error.errno == errno.ESTALE:
-            return
-        if error.errno != errno.ENOENT:
+        if error.errno not in (errno.ENOENT, errno.ESTALE):
             raise
-    _forget(target, attachment)
+    else:
+        _forget(target, attachment)
 
 
 def _forget(target: Target, attachment: Attachment) -> None:

@@ -7,6 +7,8 @@ when it was killed: so its thread id is nobody else's, and what is open in it ca
 
 import errno
 import logging
+from collections.abc import Callable
+from functools import partial
 
 import trio
 
@@ -35,13 +37,15 @@ async def serve(mirror: Mirror, open_files: OpenFiles, changes: Changes) -> None
 
 
 async def _answer(mirror: Mirror, open_files: OpenFiles, changes: Changes, request: ControlIoctl) -> None:
-    mirror.answer(request.unique, await _outcome(open_files, changes, request))
+    number = await _outcome(open_files, changes, request, partial(mirror.answer, request.unique, 0))
+    if number:
+        mirror.answer(request.unique, number)
 
 
-async def _outcome(open_files: OpenFiles, changes: Changes, request: ControlIoctl) -> int:
-    """The errno that answers *request*, 0 for success."""
+async def _outcome(open_files: OpenFiles, changes: Changes, request: ControlIoctl, succeed: Callable[[], None]) -> int:
+    """The errno that answers *request*; 0 for success, which *succeed* has answered then."""
     try:
-        await _perform(open_files, changes, request)
+        await _perform(open_files, changes, request, succeed)
     except OSError as error:
         return error.errno or errno.EIO
     except Exception:
@@ -50,18 +54,11 @@ async def _outcome(open_files: OpenFiles, changes: Changes, request: ControlIoct
     return 0
 
 
-async def _perform(open_files: OpenFiles, changes: Changes, request: ControlIoctl) -> None:
+async def _perform(open_files: OpenFiles, changes: Changes, request: ControlIoctl, succeed: Callable[[], None]) -> None:
     if request.command != IOC_ATTACH:
         raise OSError(errno.ENOTTY, f"there is no ioctl {request.command:#x} on control files")
     file = open_files.get(request.file_handle)
     if file.opener is None:
         raise OSError(errno.EBADF, "the file is not open for writing")
-    wanted = Attach.unpack(request.data)
     caller = Caller(request.tid, request.uid, request.gid)
-    await changes.attach(
-        request.node,
-        lambda: caller.open_program(wanted.prog_fd),
-        wanted.mode,
-        opener=file.opener,
-        who=caller.credentials(),
-    )
+    await changes.attach(request.node, Attach.unpack(request.data), caller, file.opener, succeed)

@@ -9,6 +9,7 @@ when. The attribute goes with the cgroup. A trusted attribute is root's: a deleg
 import json
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from cgfs.cgroup import get_xattr, remove_xattr, set_xattr
@@ -64,10 +65,7 @@ def read(cgroup_fd: int, file: ControlFile) -> Note:
     data = get_xattr(cgroup_fd, attribute(file))
     if data is None:
         return Note()
-    try:
-        return _decode(data)
-    except (ValueError, TypeError, KeyError):
-        return Note()
+    return _decode(data)
 
 
 def write(cgroup_fd: int, file: ControlFile, note: Note) -> None:
@@ -101,15 +99,20 @@ def _stamp_fields(stamp: Stamp) -> dict[str, Any]:
     return {"uid": stamp.uid, "pid": stamp.pid, "comm": stamp.comm, "at_ns": stamp.at_ns}
 
 
+@lru_cache(maxsize=256)
 def _decode(data: bytes) -> Note:
-    value = json.loads(data)
-    if value["version"] != _VERSION:
+    """The same for the same bytes: the attribute itself is asked for each time."""
+    try:
+        value = json.loads(data)
+        if value["version"] != _VERSION:
+            return Note()
+        programs = tuple(
+            NotedProgram(int(each["id"]), int(each["loaded_at_ns"]), Kind(each["kind"]), _stamp(each["stamp"]))
+            for each in value["programs"]
+        )
+        return Note(programs, None if value["last"] is None else _stamp(value["last"]))
+    except (ValueError, TypeError, KeyError):
         return Note()
-    programs = tuple(
-        NotedProgram(int(each["id"]), int(each["loaded_at_ns"]), Kind(each["kind"]), _stamp(each["stamp"]))
-        for each in value["programs"]
-    )
-    return Note(programs, None if value["last"] is None else _stamp(value["last"]))
 
 
 def _stamp(value: dict[str, Any]) -> Stamp:

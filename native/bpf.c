@@ -9,6 +9,7 @@
 #include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -276,6 +277,42 @@ int cgfs_prog_instructions(int prog_fd, void *buffer, uint32_t capacity)
 	return result < 0 ? result : (int)info.xlated_prog_len;
 }
 
+/* The instructions of a program without maps, which the caller frees; NULL for one with maps. */
+static int instructions_without_maps(int prog_fd, void **insns, uint32_t *size, uint32_t *type)
+{
+	struct bpf_prog_info info;
+	int result;
+
+	*insns = NULL;
+	memset(&info, 0, sizeof(info));
+	result = object_info(prog_fd, &info, sizeof(info));
+	if (result < 0 || info.nr_map_ids || !info.xlated_prog_len)
+		return result;
+	*type = info.type;
+	*size = info.xlated_prog_len;
+	*insns = malloc(*size);
+	if (!*insns)
+		return -ENOMEM;
+	result = cgfs_prog_instructions(prog_fd, *insns, *size);
+	return result < 0 ? result : 0;
+}
+
+int cgfs_prog_does_the_same(int prog_fd, int other_fd)
+{
+	void *insns, *others = NULL;
+	uint32_t size, other_size, type, other_type;
+	int result;
+
+	result = instructions_without_maps(prog_fd, &insns, &size, &type);
+	if (result == 0 && insns)
+		result = instructions_without_maps(other_fd, &others, &other_size, &other_type);
+	if (result == 0)
+		result = insns && others && type == other_type && size == other_size && !memcmp(insns, others, size);
+	free(insns);
+	free(others);
+	return result;
+}
+
 int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *answer, uint32_t *map_ids, uint32_t capacity)
 {
 	struct bpf_prog_info info;
@@ -297,6 +334,42 @@ int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *answer, uint32_t *map_ids
 	memcpy(answer->name, info.name, sizeof(answer->name));
 	answer->gpl = info.gpl_compatible;
 	return 0;
+}
+
+/* One of the programs that a query named: -ENOENT if it is no more. */
+static int describe_attached(struct cgfs_attached *program)
+{
+	int fd = cgfs_open_id(CGFS_PROG, program->id);
+	struct bpf_prog_info info;
+	int result;
+
+	if (fd < 0)
+		return fd;
+	memset(&info, 0, sizeof(info));
+	result = object_info(fd, &info, sizeof(info));
+	close(fd);
+	program->loaded_at_ns = info.load_time;
+	memcpy(program->tag, info.tag, sizeof(program->tag));
+	return result;
+}
+
+int cgfs_attached(int cgroup_fd, uint32_t attach_type, struct cgfs_attached *programs, uint32_t capacity,
+		  struct cgfs_query *answer)
+{
+	uint32_t *ids = calloc(capacity, sizeof(*ids));
+	int result;
+
+	if (!ids)
+		return -ENOMEM;
+	result = cgfs_prog_query(cgroup_fd, attach_type, 0, ids, NULL, capacity, answer);
+	for (uint32_t i = 0; result == 0 && i < answer->count; i++) {
+		programs[i].id = ids[i];
+		result = describe_attached(&programs[i]);
+		if (result == -ENOENT)
+			result = -EAGAIN;
+	}
+	free(ids);
+	return result;
 }
 
 int cgfs_prog_bind_map(int prog_fd, int map_fd)

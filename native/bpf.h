@@ -33,6 +33,17 @@ struct cgfs_query {
 int cgfs_prog_query(int cgroup_fd, uint32_t attach_type, uint32_t query_flags, uint32_t *ids, uint32_t *flags,
 		    uint32_t capacity, struct cgfs_query *answer);
 
+struct cgfs_attached {
+	uint32_t id;
+	uint8_t tag[BPF_TAG_SIZE];
+	uint64_t loaded_at_ns;	/* on CLOCK_BOOTTIME */
+};
+/*
+ * The same of cgroup_fd's own programs, and what each is: -ENOSPC as above, -EAGAIN if one of them was let go meanwhile.
+ */
+int cgfs_attached(int cgroup_fd, uint32_t attach_type, struct cgfs_attached *programs, uint32_t capacity,
+		  struct cgfs_query *answer);
+
 struct cgfs_link {
 	uint32_t id;
 	uint32_t prog_id;
@@ -81,6 +92,8 @@ int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *info, uint32_t *map_ids, 
  * which the first capacity were written, or -errno.
  */
 int cgfs_prog_instructions(int prog_fd, void *buffer, uint32_t capacity);
+/* Whether both are of one type, without maps, and have the same instructions: 1 or 0, or -errno. */
+int cgfs_prog_does_the_same(int prog_fd, int other_fd);
 int cgfs_prog_bind_map(int prog_fd, int map_fd);
 /* Run prog_fd once over data. */
 int cgfs_prog_test_run(int prog_fd, const void *data, uint32_t size, const void *context, uint32_t context_size,

@@ -10,7 +10,20 @@ fdinfo.py      what only /proc says of programs and maps
 Knows nothing of control files. OSError is its only error. cffi data never leaves it.
 """
 
-from cgfs.bpf.attachment import Attached, Link, Query, attach, check_hook, detach, detach_link, links, query
+from cgfs.bpf.attachment import (
+    Attached,
+    AttachedProgram,
+    AttachedPrograms,
+    Link,
+    Query,
+    attach,
+    attached,
+    check_hook,
+    detach,
+    detach_link,
+    links,
+    query,
+)
 from cgfs.bpf.kernel import AttachFlags, AttachType, MapFlags, MapType, ProgType
 from cgfs.bpf.map import Map, MapInfo
 from cgfs.bpf.object import ObjectProgram, load_object, load_object_bytes, programs_of_object
@@ -20,6 +33,8 @@ __all__ = [
     "AttachFlags",
     "AttachType",
     "Attached",
+    "AttachedProgram",
+    "AttachedPrograms",
     "Link",
     "Map",
     "MapFlags",
@@ -32,6 +47,7 @@ __all__ = [
     "Query",
     "VerifierError",
     "attach",
+    "attached",
     "check_hook",
     "detach",
     "detach_link",

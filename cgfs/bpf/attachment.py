@@ -7,6 +7,7 @@ Every error names the hook. A cgroup that has been removed is ENODEV, whatever t
 import errno
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cgfs._native import ffi, lib
 from cgfs.bpf.kernel import AttachFlags, AttachType, check
@@ -35,6 +36,22 @@ class Query:
     @property
     def ids(self) -> tuple[int, ...]:
         return tuple(program.prog_id for program in self.programs)
+
+
+class AttachedProgram(NamedTuple):
+    """A program that is attached to a cgroup itself; *loaded_at_ns* is on CLOCK_BOOTTIME."""
+
+    id: int
+    tag: str
+    loaded_at_ns: int
+
+
+class AttachedPrograms(NamedTuple):
+    """What is attached to a cgroup itself; as in Query."""
+
+    flags: AttachFlags
+    revision: int
+    programs: tuple[AttachedProgram, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,30 @@ def query(cgroup_fd: int, attach_type: AttachType, *, effective: bool = False) -
         raise _error(-result, f"asking for the programs of {attach_type.name}", gone=result == -errno.ENOENT)
     programs = tuple(Attached(ids[i], AttachFlags(0 if effective else flags[i])) for i in range(answer.count))
     return Query(AttachFlags(answer.attach_flags), answer.revision, programs)
+
+
+def attached(cgroup_fd: int, attach_type: AttachType) -> AttachedPrograms:
+    """What is attached to the cgroup open as *cgroup_fd* (borrowed) itself, links included, and what each program is.
+
+    Raises OSError: as query(), and EAGAIN if a program was let go while it was looked at.
+    """
+    answer = ffi.new("struct cgfs_query *")
+    capacity = _MOST_PROGRAMS_OF_ONE_CGROUP
+    while True:
+        programs = ffi.new("struct cgfs_attached[]", capacity)
+        result = lib.cgfs_attached(cgroup_fd, attach_type, programs, capacity, answer)
+        if result != -errno.ENOSPC:
+            break
+        capacity = 2 * max(capacity, answer.count)
+    if result < 0:
+        raise _error(-result, f"asking for the programs of {attach_type.name}", gone=result == -errno.ENOENT)
+    return AttachedPrograms(
+        AttachFlags(answer.attach_flags),
+        answer.revision,
+        tuple(
+            AttachedProgram(each.id, bytes(each.tag).hex(), each.loaded_at_ns) for each in programs[0 : answer.count]
+        ),
+    )
 
 
 def attach(

@@ -54,9 +54,15 @@ class Program(Descriptor):
     @classmethod
     def pinned(cls, path: Path) -> Self:
         """Open the program pinned at *path*. Raises OSError: EINVAL if something else is pinned there."""
-        descriptor = cls(check(lib.cgfs_open_pinned(os.fsencode(path)), f"opening the BPF program pinned at {path}"))
+        fd = check(lib.cgfs_open_pinned(os.fsencode(path)), f"opening the BPF program pinned at {path}")
+        return cls.of(fd, f"what is pinned at {path}")
+
+    @classmethod
+    def of(cls, fd: int, what: str) -> Self:
+        """Takes ownership of *fd*, which is *what*. Raises OSError EINVAL, and closes it, if it is no program."""
+        descriptor = cls(fd)
         try:
-            check_kind(descriptor.fd, lib.CGFS_PROG, f"what is pinned at {path} is no BPF program")
+            check_kind(fd, lib.CGFS_PROG, f"{what} is no BPF program")
         except OSError:
             descriptor.close()
             raise
@@ -107,6 +113,13 @@ class Program(Descriptor):
         if check(lib.cgfs_prog_instructions(self.fd, buffer, size), doing) != size:
             raise OSError(errno.EIO, doing)
         return bytes(ffi.buffer(buffer, size))
+
+    def does_the_same_as(self, other: "Program") -> bool:
+        """Whether *other* (borrowed) has its type and its instructions, and neither has maps: with those it is like no
+        other.
+        """
+        result = lib.cgfs_prog_does_the_same(self.fd, other.fd)
+        return bool(check(result, "comparing the instructions of two BPF programs"))
 
     def pin(self, path: Path) -> None:
         """Pin the program at *path*, mode 0600. Raises OSError: EEXIST, EPERM where no bpf file system is."""

@@ -36,8 +36,10 @@ class PinStore:
         Raises OSError EDQUOT if it is more by itself than one user may keep.
         """
         info = program.info()
-        name = f"{uid}-{info.id}-{info.tag}"
-        if (self.directory / name).exists() or self._keeps_the_same(program, uid, info.tag):
+        name, own, alike = f"{uid}-{info.id}-{info.tag}", f"{uid}-", f"-{info.tag}"
+        with os.scandir(self.directory) as found:
+            there = [each.name for each in found if each.name.startswith(own) and each.name.endswith(alike)]
+        if name in there or any(self._does_the_same(each, program) for each in there):
             return
         self._make_room(uid, _memory_of(program))
         program.pin(self.directory / name)
@@ -52,7 +54,8 @@ class PinStore:
 
     def entries(self) -> Iterator[Entry]:
         """All pins. What others put into the directory is no entry."""
-        for path in self._pins():
+        for name in sorted(self._names()):
+            path = self.directory / name
             try:
                 status = path.stat()
                 with Program.pinned(path) as program:
@@ -61,7 +64,7 @@ class PinStore:
                 continue
             yield Entry(
                 origin=Origin.PIN,
-                key=path.name,
+                key=name,
                 content=content,
                 path=path,
                 tag=info.tag,
@@ -76,22 +79,17 @@ class PinStore:
         """Open the pinned program, which the caller owns then."""
         return Program.pinned(self.directory / entry.key)
 
-    def _keeps_the_same(self, program: Program, uid: int, tag: str) -> bool:
-        """Whether a pin of *uid* does what *program* (borrowed) does. What is so has the same tag."""
-        alike = [path for path in self._pins() if path.name.startswith(f"{uid}-") and path.name.endswith(f"-{tag}")]
-        return any(self._content_of(path) == _content(program) for path in alike)
-
-    @staticmethod
-    def _content_of(path: Path) -> str | None:
+    def _does_the_same(self, key: str, program: Program) -> bool:
+        """Whether what is pinned as *key* does what *program* (borrowed) does."""
         try:
-            with Program.pinned(path) as program:
-                return _content(program)
+            with Program.pinned(self.directory / key) as pinned:
+                return pinned.does_the_same_as(program)
         except OSError:
-            return None
+            return False
 
-    def _pins(self) -> list[Path]:
+    def _names(self) -> list[str]:
         try:
-            return sorted(path for path in self.directory.iterdir() if PIN_NAME.fullmatch(path.name))
+            return [path.name for path in self.directory.iterdir() if PIN_NAME.fullmatch(path.name)]
         except (FileNotFoundError, PermissionError):  # nothing was ever pinned; or not for us to see
             return []
 
@@ -100,12 +98,12 @@ class PinStore:
         if sum(memory.values()) > self.quota_bytes:
             needed = f"it takes {sum(memory.values()) >> 10} KiB with its maps"
             raise OSError(errno.EDQUOT, f"{needed}, and one user keeps at most {self.quota_bytes >> 10} KiB")
-        own = [path for path in self._pins() if path.name.startswith(f"{uid}-")]
-        own.sort(key=lambda path: int(path.name.split("-")[1]), reverse=True)
-        for number, path in enumerate(own, start=2):
-            memory = memory | _memory_of_pin(path)
+        own = [name for name in self._names() if name.startswith(f"{uid}-")]
+        own.sort(key=lambda name: int(name.split("-")[1]), reverse=True)
+        for number, name in enumerate(own, start=2):
+            memory = memory | _memory_of_pin(self.directory / name)
             if number > self.quota or sum(memory.values()) > self.quota_bytes:
-                path.unlink(missing_ok=True)
+                (self.directory / name).unlink(missing_ok=True)
 
 
 def _memory_of(program: Program) -> dict[str, int]:

@@ -59,6 +59,27 @@ TEST(bpf_a_program_is_loaded_described_and_closed_on_exec)
 	CHECK(cgfs_kind_of(fd) == -EBADF);
 }
 
+TEST(bpf_programs_without_maps_are_compared_by_their_instructions)
+{
+	static const struct bpf_insn deny[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int one = load(allow, sizeof(allow), NULL, 0), same = load(allow, sizeof(allow), NULL, 0);
+	int other = load(deny, sizeof(deny), NULL, 0);
+	int map_fd = cgfs_map_create(BPF_MAP_TYPE_ARRAY, 4, 8, 1, 0, "m");
+
+	CHECK(cgfs_prog_does_the_same(one, same) == 1 && cgfs_prog_does_the_same(one, one) == 1);
+	CHECK(cgfs_prog_does_the_same(one, other) == 0);
+	CHECK(cgfs_prog_does_the_same(one, -1) < 0 && cgfs_prog_does_the_same(-1, one) < 0);
+	CHECK(cgfs_prog_bind_map(same, map_fd) == 0);
+	CHECK(cgfs_prog_does_the_same(one, same) == 0 && cgfs_prog_does_the_same(same, one) == 0);
+	close(map_fd);
+	close(other);
+	close(same);
+	close(one);
+}
+
 TEST(bpf_a_refused_program_says_why_in_the_room_there_is)
 {
 	char log[4096] = "", small[8] = "";

@@ -17,7 +17,7 @@ XATTR = f"trusted.cgfs.{FILE.name}.attributes"
 
 
 def who(uid: int, *capabilities: Capability, groups: tuple[int, ...] = ()) -> Credentials:
-    return Credentials(uid, uid, frozenset({uid, *groups}), frozenset(capabilities), 1, "test")
+    return Credentials(uid, uid, 1, "test", frozenset({uid, *groups}), frozenset(capabilities))
 
 
 ROOT = who(0, *Capability)

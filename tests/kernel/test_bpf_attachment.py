@@ -68,6 +68,9 @@ def test_an_attached_program_is_in_force_and_shows(
         assert answer.flags == flags
         assert answer.programs == (bpf.Attached(programs.fdinfo_id(denying), flags),)
         assert list(answer.ids) == attached_ids(tmp_cgroup, hook)
+        info = bpf.program_info(denying)
+        described = bpf.AttachedProgram(info.id, programs.fdinfo_tag(denying), info.loaded_at_ns)
+        assert bpf.attached(cgroup, AttachType(hook)) == (flags, answer.revision, (described,))
 
 
 @every_hook
@@ -123,6 +126,8 @@ def test_a_query_has_room_for_all_programs(tmp_cgroup: Path) -> None:
                 expected.append(programs.fdinfo_id(program))
         effective = bpf.query(inner, AttachType.CGROUP_INET_EGRESS, effective=True)
         assert effective.ids == (*expected[1::2], *expected[0::2])
+        described = bpf.attached(inner, AttachType.CGROUP_INET_EGRESS).programs
+        assert [each.id for each in described] == expected[1::2]
         one_too_many = stack.enter_context(programs.program(Hook.EGRESS, ALLOW, salt=64))
         with raises(errno.E2BIG):
             bpf.attach(inner, one_too_many, AttachType.CGROUP_INET_EGRESS, MULTI)
@@ -328,6 +333,7 @@ def test_a_removed_cgroup_is_enodev(tmp_cgroup: Path, cgroup: int) -> None:
         for act in (
             lambda: bpf.query(cgroup, hook),
             lambda: bpf.query(cgroup, hook, effective=True),
+            lambda: bpf.attached(cgroup, hook),
             lambda: bpf.attach(cgroup, program, hook, MULTI),
             lambda: bpf.attach(cgroup, program, hook, MULTI, replace_fd=program),
             lambda: bpf.detach(cgroup, hook, program),

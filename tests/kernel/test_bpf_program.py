@@ -1,5 +1,6 @@
 """Programs and maps as objects of the kernel: loaded, found, described, pinned, read and written."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -115,6 +116,21 @@ def test_an_unknown_id_is_enoent() -> None:
     for find in (Program.by_id, Map.by_id):
         with pytest.raises(FileNotFoundError, match="with id 2147483647"):
             find(2**31 - 1)
+
+
+def test_programs_do_the_same_by_type_and_instructions() -> None:
+    with contextlib.ExitStack() as stack:
+        one, same, other, other_type = (
+            stack.enter_context(Program(programs.load(hook, value)))
+            for hook, value in (
+                (Hook.EGRESS, ALLOW),
+                (Hook.EGRESS, ALLOW),
+                (Hook.EGRESS, DENY),
+                (Hook.SOCKET_CREATE, ALLOW),
+            )
+        )
+        assert one.info().tag == other_type.info().tag
+        assert [one.does_the_same_as(each) for each in (one, same, other, other_type)] == [True, True, False, False]
 
 
 def test_a_pinned_program_outlives_its_descriptors(pins: Path) -> None:

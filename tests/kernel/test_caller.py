@@ -302,12 +302,12 @@ def test_credentials_are_those_of_the_moment() -> None:
         assert credentials == Credentials(
             1000,
             1001,
-            frozenset({1001, 7, 8}),
-            frozenset({OwnCapability.CHOWN, OwnCapability.NET_ADMIN}),
             user.pid,
             "user",
+            frozenset({1001, 7, 8}),
+            frozenset({OwnCapability.CHOWN, OwnCapability.NET_ADMIN}),
         )
-    gone = Credentials(1000, 1001, frozenset({1001}), frozenset(), 0, "?")
+    gone = Credentials(1000, 1001, 0, "?", frozenset({1001}), frozenset())
     assert caller(user.pid, identity).credentials() == gone
     assert credentials != gone
 

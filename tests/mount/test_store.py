@@ -138,6 +138,19 @@ def test_a_program_that_somebody_attached_is_kept_in_their_name(twin: Twin) -> N
     assert [(entry.uid, entry.mode) for entry in kept] == [(ALICE.uid, 0o600)]
 
 
+def test_what_has_one_tag_and_two_types_is_kept_for_both(twin: Twin) -> None:
+    """The tag, and the instructions, say nothing of the type."""
+    with program(Hook.SOCKET_CREATE, DENY, salt=14) as fd, program(Hook.EGRESS, DENY, salt=14) as other:
+        assert fdinfo_tag(fd) == fdinfo_tag(other)
+        for each, hook in ((fd, Hook.SOCKET_CREATE), (other, Hook.EGRESS)):
+            control.attach(twin.mirror / CONTROL_FILE[hook], each)
+            (twin.mirror / CONTROL_FILE[hook]).write_text("none")
+        line = f"bpf:{fdinfo_tag(fd)}"
+    for hook in (Hook.SOCKET_CREATE, Hook.EGRESS):
+        (twin.mirror / CONTROL_FILE[hook]).write_text(line)
+        assert (twin.mirror / CONTROL_FILE[hook]).read_text() == f"{line}\n"
+
+
 def object_with_map(path: Path, entries: int) -> Path:
     """An object whose program has a map of that many entries, which its tag says nothing of."""
     source = f"""
