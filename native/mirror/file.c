@@ -10,8 +10,8 @@
  * tracepoint, and the source of Linux 6.18). cgroup.subtree_control is written here because the mirror has to know of
  * it: it makes and removes files.
  *
- * All other opens need no credentials of the caller's: the kernel has checked the permissions before it asks
- * (default_permissions), and no handler judges a read, or a write to any other file.
+ * An open for reading only needs no credentials of the caller's: the kernel has checked the permissions before it asks
+ * (default_permissions), and no handler judges a read.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -35,26 +35,44 @@ static bool judged_by_opener(enum file_kind kind)
 	return holds_pids(kind) || kind == KIND_SUBTREE_CONTROL || kind == KIND_PRESSURE;
 }
 
-/* The open that the caller asks for, of a descriptor that is kept. */
-static int open_as_caller(const struct request *request, int path_fd, uint32_t flags)
+/* The open that the caller asks for. Its cgroup namespace matters only where the descriptor is kept. */
+static int open_as_caller(const struct request *request, int path_fd, uint32_t flags, bool keep)
 {
 	const struct fuse_in_header *header = request->header;
 	struct identity AS_CALLER identity = {};
 	int error;
 
 	flags &= O_ACCMODE | O_TRUNC;
-	error = identity_take(&identity, header->pid, header->uid, header->gid, IDENTITY_CGROUP_NS);
+	error = identity_take(&identity, header->pid, header->uid, header->gid, keep ? IDENTITY_CGROUP_NS : 0);
 	if (error)
 		return error;
 	/* By handle is faster, and the daemon alone may do it. */
 	return identity.changed ? reopen(path_fd, flags) : node_open(request->mirror, header->nodeid, (int)flags);
 }
 
-/* What O_TRUNC does to a file that the kernel then writes by itself: it has a new time of modification. */
-static int truncate_file(const struct request *request)
+/*
+ * Whether the open of a descriptor that is not kept is one that the file's mode allows to the caller as its owner: then
+ * neither his groups nor his capabilities matter, and they need not be asked for, which takes longer than all else.
+ */
+static bool owner_may_open(const struct request *request, int path_fd, uint32_t flags)
 {
-	CLEANUP_FD int fd = node_open(request->mirror, request->header->nodeid, O_WRONLY | O_TRUNC);
+	mode_t needed = S_IWUSR | ((flags & O_ACCMODE) == O_WRONLY ? 0 : S_IRUSR);
+	struct stat st;
 
+	return fstat(path_fd, &st) == 0 && st.st_uid == request->header->uid && (st.st_mode & needed) == needed;
+}
+
+/* What an open for writing does where the kernel then writes by itself. Returns 0 or -errno. */
+static int open_once(const struct request *request, int path_fd, uint32_t flags)
+{
+	CLEANUP_FD int fd = -1;
+
+	if (!owner_may_open(request, path_fd, flags))
+		fd = open_as_caller(request, path_fd, flags, false);
+	else if (flags & O_TRUNC)
+		fd = node_open(request->mirror, request->header->nodeid, (int)flags & (O_ACCMODE | O_TRUNC));
+	else
+		return 0;
 	return fd < 0 ? fd : 0;
 }
 
@@ -84,9 +102,9 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	if (path_fd < 0)
 		return path_fd;
 	if (ours)
-		error = fd = writes ? open_as_caller(request, path_fd, flags) : reopen(path_fd, O_RDONLY);
-	else if (flags & O_TRUNC)
-		error = truncate_file(request);
+		error = fd = writes ? open_as_caller(request, path_fd, flags, true) : reopen(path_fd, O_RDONLY);
+	else if (writes)
+		error = open_once(request, path_fd, flags);
 	if (error < 0)
 		return error;
 	out->open_flags = FOPEN_NOFLUSH;
