@@ -231,9 +231,7 @@ void stale_tell(struct cgfs_mirror *mirror, struct lanes *lanes, const struct st
 		add(lanes, EXPIRE_CHILDREN, item->node);
 		break;
 	case STALE_REMOVED:
-		/* Of most directories nothing is left by then. */
-		if (!first)
-			tell_of_removal_by_us(mirror, lanes, item->node);
+		tell_of_removal_by_us(mirror, lanes, item->node);
 		break;
 	case STALE_ALL:
 		if (first)

@@ -110,6 +110,25 @@ static void *stale_main(void *argument)
 	return NULL;
 }
 
+static void add_fresh(struct stale *stale, struct stale_item *item)
+{
+	list_add(&stale->fresh, item);
+	stale->added++;
+	pthread_cond_signal(&stale->work);
+}
+
+/* What the mirror has removed itself is told later only: of most directories nothing is left by then. Whoever waits for the
+ * first in the list need not be woken for another one. */
+static void add_repeat(struct stale *stale, struct stale_item *item)
+{
+	bool first = !stale->repeats.first;
+
+	item->again = after_ms(AGAIN_MS);
+	list_add(&stale->repeats, item);
+	if (first)
+		pthread_cond_signal(&stale->work);
+}
+
 void stale_add(struct cgfs_mirror *mirror, enum stale_what what, uint64_t node, const char *name, uint64_t child)
 {
 	struct stale *stale = mirror->stale;
@@ -123,9 +142,10 @@ void stale_add(struct cgfs_mirror *mirror, enum stale_what what, uint64_t node, 
 	*item = (struct stale_item){.what = what, .node = node, .child = child};
 	memcpy(item->name, name ? name : "", length + 1);
 	pthread_mutex_lock(&stale->lock);
-	list_add(&stale->fresh, item);
-	stale->added++;
-	pthread_cond_signal(&stale->work);
+	if (what == STALE_REMOVED)
+		add_repeat(stale, item);
+	else
+		add_fresh(stale, item);
 	pthread_mutex_unlock(&stale->lock);
 }
 
