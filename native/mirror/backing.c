@@ -26,7 +26,7 @@ struct backing {
 	struct backing *newer, *older;	/* in the list of the unused; NULL: the end of it, or in use */
 	uint64_t node;
 	int path_fd;			/* in use: for the attributes, should the file be removed meanwhile; -1: none is kept */
-	uint32_t uid;			/* for whom it is kept */
+	uint64_t user;			/* for whom it is kept */
 	int id;
 	unsigned int count;
 };
@@ -144,9 +144,20 @@ static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd
 	return 0;
 }
 
-int backing_get(struct cgfs_mirror *mirror, uint64_t node, uint32_t uid, int *path_fd)
+/* Keep *path_fd for the node's attributes, if the caller may have a descriptor kept. With the lock held. */
+static void keep_path(const struct request *request, struct backing *backing, int *path_fd)
 {
+	if (!descriptor_take(request, &backing->user))
+		return;
+	backing->path_fd = *path_fd;
+	*path_fd = -1;
+}
+
+int backing_get(const struct request *request, int *path_fd)
+{
+	struct cgfs_mirror *mirror = request->mirror;
 	struct backings *backings = mirror->backings;
+	uint64_t node = request->header->nodeid;
 	struct backing **link;
 	int result = 0;
 
@@ -157,14 +168,10 @@ int backing_get(struct cgfs_mirror *mirror, uint64_t node, uint32_t uid, int *pa
 	if (!result) {
 		struct backing *backing = *link;
 
-		if (!backing->count++) {
+		if (!backing->count++)
 			unused_take(backings, backing);
-			if (descriptor_take(mirror, uid)) {
-				backing->path_fd = *path_fd;
-				backing->uid = uid;
-				*path_fd = -1;
-			}
-		}
+		if (backing->path_fd < 0)
+			keep_path(request, backing, path_fd);
 		result = backing->id;
 	}
 	pthread_mutex_unlock(&backings->lock);
@@ -175,14 +182,14 @@ void backing_put(struct cgfs_mirror *mirror, uint64_t node)
 {
 	struct backings *backings = mirror->backings;
 	struct backing *backing;
-	uint32_t uid = 0;
+	uint64_t user = 0;
 	int path_fd = -1;
 
 	pthread_mutex_lock(&backings->lock);
 	backing = *find(backings, node);
 	if (backing && backing->count && !--backing->count) {
 		path_fd = backing->path_fd;
-		uid = backing->uid;
+		user = backing->user;
 		backing->path_fd = -1;
 		unused_add(backings, backing);
 		if (backings->n_unused > MAX_UNUSED)
@@ -192,7 +199,7 @@ void backing_put(struct cgfs_mirror *mirror, uint64_t node)
 	if (path_fd < 0)
 		return;
 	close(path_fd);
-	descriptor_give(mirror, uid);
+	descriptor_give(mirror, user);
 }
 
 int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)

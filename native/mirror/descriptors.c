@@ -4,24 +4,26 @@
  *
  * A file that is open for writing what cgroup2 judges by its opener has one; so has each that is polled, and each that is
  * open for reading, for its attributes, should it be removed meanwhile. On cgroup2 itself each process has a limit of its
- * own. Here a user has a quarter of what the daemon may have, and all of them but root three quarters. Who has had his share
- * can still open for reading, and poll without sleeping: neither needs a descriptor. Opening for writing fails (ENFILE).
+ * own. Here, once a quarter of what the daemon may have is in use, each user may have a quarter, and all of them but root
+ * three quarters. Who has had his share can still open for reading, and poll without sleeping: neither needs a descriptor.
+ * Opening for writing fails (ENFILE).
  */
-#include "internal.h"
-
 #include <stdlib.h>
 #include <sys/resource.h>
+
+#include "user.h"
 
 #define N_BUCKETS 64
 
 struct holder {
 	struct holder *next;
-	uint32_t user;
+	uint64_t user;
 	unsigned long n;	/* descriptors; never 0 */
 };
 
 struct descriptors {
-	unsigned long most_of_user, most_of_others;	/* constant */
+	unsigned long quarter;				/* of what the daemon may have; constant */
+	_Atomic(unsigned long) n_all;			/* also read without the lock */
 	pthread_mutex_t lock;				/* guards what follows; taken before no other */
 	struct holder *buckets[N_BUCKETS];
 	unsigned long n_others;				/* of all users but root */
@@ -38,8 +40,7 @@ int descriptors_create(struct cgfs_mirror *mirror)
 	pthread_mutex_init(&descriptors->lock, NULL);
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return -errno;
-	descriptors->most_of_user = limit.rlim_cur / 4;
-	descriptors->most_of_others = limit.rlim_cur / 4 * 3;
+	descriptors->quarter = limit.rlim_cur / 4;
 	return 0;
 }
 
@@ -63,7 +64,7 @@ void descriptors_destroy(struct cgfs_mirror *mirror)
 }
 
 /* Where the holder is linked, or NULL is where there is none. Called with the lock held. */
-static struct holder **find(struct descriptors *descriptors, uint32_t user)
+static struct holder **find(struct descriptors *descriptors, uint64_t user)
 {
 	struct holder **link = &descriptors->buckets[user % N_BUCKETS];
 
@@ -73,11 +74,11 @@ static struct holder **find(struct descriptors *descriptors, uint32_t user)
 }
 
 /* Called with the lock held. */
-static bool take(struct descriptors *descriptors, uint32_t user)
+static bool take(struct descriptors *descriptors, uint64_t user)
 {
 	struct holder **link = find(descriptors, user);
 
-	if (descriptors->n_others >= descriptors->most_of_others || (*link && (*link)->n >= descriptors->most_of_user))
+	if (user && (descriptors->n_others >= 3 * descriptors->quarter || (*link && (*link)->n >= descriptors->quarter)))
 		return false;
 	if (!*link) {
 		*link = calloc(1, sizeof(**link));
@@ -86,34 +87,36 @@ static bool take(struct descriptors *descriptors, uint32_t user)
 		(*link)->user = user;
 	}
 	(*link)->n++;
-	descriptors->n_others++;
+	descriptors->n_all++;
+	descriptors->n_others += user != 0;
 	return true;
 }
 
-bool descriptor_take(struct cgfs_mirror *mirror, uint32_t uid)
+bool descriptor_take(const struct request *request, uint64_t *user)
 {
-	struct descriptors *descriptors = mirror->descriptors;
+	const struct fuse_in_header *header = request->header;
+	struct descriptors *descriptors = request->mirror->descriptors;
 	bool taken;
 
-	if (uid == 0)
-		return true;
+	*user = header->uid;
+	if (descriptors->n_all >= descriptors->quarter)
+		*user = user_of(header->pid, header->uid);
 	pthread_mutex_lock(&descriptors->lock);
-	taken = take(descriptors, user_of(uid));
+	taken = take(descriptors, *user);
 	pthread_mutex_unlock(&descriptors->lock);
 	return taken;
 }
 
-void descriptor_give(struct cgfs_mirror *mirror, uint32_t uid)
+void descriptor_give(struct cgfs_mirror *mirror, uint64_t user)
 {
 	struct descriptors *descriptors = mirror->descriptors;
 	struct holder **link, *holder;
 
-	if (uid == 0)
-		return;
 	pthread_mutex_lock(&descriptors->lock);
-	link = find(descriptors, user_of(uid));
+	link = find(descriptors, user);
 	holder = *link;
-	descriptors->n_others--;
+	descriptors->n_all--;
+	descriptors->n_others -= user != 0;
 	if (!--holder->n) {
 		*link = holder->next;
 		free(holder);

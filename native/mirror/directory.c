@@ -184,6 +184,8 @@ void handle_refused_creation(struct request *request)
  * control files come behind, the k-th at INT_MAX + k. Nothing is kept between two requests of one listing.
  */
 #define END_OF_NATIVE ((uint64_t)INT_MAX)
+/* How long the kernel may keep attributes that came with a listing: as long as they may be out of date anyway. */
+#define LISTED_VALID_MS 100u
 
 struct listing {
 	const struct cgfs_mirror *mirror;
@@ -240,8 +242,13 @@ static bool listing_add_native(struct listing *listing, const struct dirent64 *n
 	if (listing->plus && !is_dots(native->d_name))
 		known = fstatat(listing->dir, native->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 			!sized_by_content(listing->mirror, st.st_mode);
-	if (known)
+	if (known) {
 		fill_entry(listing->mirror, native->d_name, &st, &entry);
+		/* Who lists into memory that does not come keeps the kernel from believing this until he likes; and what is
+		 * changed meanwhile it cannot be told of. */
+		entry.attr_valid = 0;
+		entry.attr_valid_nsec = LISTED_VALID_MS * 1000 * 1000;
+	}
 	return listing_add(listing, native->d_name, native->d_ino, native->d_type, (uint64_t)native->d_off,
 			   known ? &entry : NULL);
 }

@@ -35,25 +35,24 @@ static bool judged_by_opener(enum file_kind kind)
 	return holds_pids(kind) || kind == KIND_SUBTREE_CONTROL || kind == KIND_PRESSURE;
 }
 
-/* The open that the caller asks for. Its cgroup namespace matters only where the descriptor is kept. */
-static int open_as_caller(const struct request *request, int path_fd, uint32_t flags, bool keep)
+/* Open the file with that identity. Who is what the daemon is does it by handle: only he may, and it is faster. */
+static int open_with(const struct identity *identity, const struct request *request, int path_fd, uint32_t flags)
+{
+	flags &= O_ACCMODE | O_TRUNC;
+	return identity->changed ? reopen(path_fd, flags) : node_open(request->mirror, request->header->nodeid, (int)flags);
+}
+
+/* The open that the caller asks for, of a descriptor that is kept: with all that cgroup2 may ever judge it by. */
+static int open_as_caller(const struct request *request, int path_fd, uint32_t flags)
 {
 	const struct fuse_in_header *header = request->header;
 	struct identity AS_CALLER identity = {};
-	int error;
+	int error = identity_take(&identity, header->pid, header->uid, header->gid, IDENTITY_CGROUP_NS);
 
-	flags &= O_ACCMODE | O_TRUNC;
-	error = identity_take(&identity, header->pid, header->uid, header->gid, keep ? IDENTITY_CGROUP_NS : 0);
-	if (error)
-		return error;
-	/* By handle is faster, and the daemon alone may do it. */
-	return identity.changed ? reopen(path_fd, flags) : node_open(request->mirror, header->nodeid, (int)flags);
+	return error ? error : open_with(&identity, request, path_fd, flags);
 }
 
-/*
- * Whether the open of a descriptor that is not kept is one that the file's mode allows to the caller as its owner: then
- * neither his groups nor his capabilities matter, and they need not be asked for, which takes longer than all else.
- */
+/* Whether the file's mode allows the open to the caller as its owner. It is looked at anew: the kernel's may be old. */
 static bool owner_may_open(const struct request *request, int path_fd, uint32_t flags)
 {
 	mode_t needed = S_IWUSR | ((flags & O_ACCMODE) == O_WRONLY ? 0 : S_IRUSR);
@@ -62,29 +61,39 @@ static bool owner_may_open(const struct request *request, int path_fd, uint32_t 
 	return fstat(path_fd, &st) == 0 && st.st_uid == request->header->uid && (st.st_mode & needed) == needed;
 }
 
-/* What an open for writing does where the kernel then writes by itself. Returns 0 or -errno. */
+/*
+ * The open that the caller asks for, where the kernel then writes by itself. The owner's groups and capabilities do not
+ * matter, and are not asked for, which would take longer than all else; nor is there anything to be done for him that the
+ * kernel does not do, but for O_TRUNC. Returns 0 or -errno.
+ */
 static int open_once(const struct request *request, int path_fd, uint32_t flags)
 {
-	CLEANUP_FD int fd = -1;
+	const struct fuse_in_header *header = request->header;
+	bool owner = owner_may_open(request, path_fd, flags);
+	struct identity AS_CALLER identity = {};
+	int error, fd;
 
-	if (!owner_may_open(request, path_fd, flags))
-		fd = open_as_caller(request, path_fd, flags, false);
-	else if (flags & O_TRUNC)
-		fd = node_open(request->mirror, request->header->nodeid, (int)flags & (O_ACCMODE | O_TRUNC));
-	else
+	if (owner && !(flags & O_TRUNC) && !request->mirror->read_only)
 		return 0;
-	return fd < 0 ? fd : 0;
+	error = owner ? identity_take_owner(&identity, header->uid, header->gid)
+		      : identity_take(&identity, header->pid, header->uid, header->gid, 0);
+	if (error)
+		return error;
+	fd = open_with(&identity, request, path_fd, flags);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
 }
 
 /* Keep fd (taken over, also on error) as the file that the request opens, and the backing that it holds. */
 static int keep_file(const struct request *request, int fd, uint64_t *file_handle)
 {
-	struct cgfs_mirror *mirror = request->mirror;
-	uint64_t node = request->header->nodeid;
-	int error = file_add(mirror, fd, request->header->uid, node, mirror->passthrough, file_handle);
+	bool backed = request->mirror->passthrough;
+	int error = file_add(request, fd, backed, file_handle);
 
-	if (error && mirror->passthrough)
-		backing_put(mirror, node);
+	if (error && backed)
+		backing_put(request->mirror, request->header->nodeid);
 	return error;
 }
 
@@ -102,7 +111,7 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	if (path_fd < 0)
 		return path_fd;
 	if (ours)
-		error = fd = writes ? open_as_caller(request, path_fd, flags, true) : reopen(path_fd, O_RDONLY);
+		error = fd = writes ? open_as_caller(request, path_fd, flags) : reopen(path_fd, O_RDONLY);
 	else if (writes)
 		error = open_once(request, path_fd, flags);
 	if (error < 0)
@@ -110,7 +119,7 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	out->open_flags = FOPEN_NOFLUSH;
 	if (mirror->passthrough) {
 		out->open_flags |= FOPEN_PASSTHROUGH;
-		out->backing_id = backing_get(mirror, node, request->header->uid, &path_fd);
+		out->backing_id = backing_get(request, &path_fd);
 		if (out->backing_id < 0)
 			return out->backing_id;
 	}

@@ -82,28 +82,24 @@ static int insert(struct file_table *table, struct open_file *file, uint64_t *fi
 	return error;
 }
 
-int file_add(struct cgfs_mirror *mirror, int fd, uint32_t uid, uint64_t node, bool backed, uint64_t *file_handle)
+int file_add(const struct request *request, int fd, bool backed, uint64_t *file_handle)
 {
 	struct open_file *file = calloc(1, sizeof(*file));
 	int error;
 
-	if (file && fd >= 0 && !descriptor_take(mirror, uid)) {
+	if (!file || (fd >= 0 && !descriptor_take(request, &file->user))) {
+		error = file ? -ENFILE : -ENOMEM;
 		free(file);
-		close(fd);
-		return -ENFILE;
-	}
-	if (!file) {
 		close_fd(&fd);
-		return -ENOMEM;
+		return error;
 	}
-	file->mirror = mirror;
+	file->mirror = request->mirror;
 	file->fd = fd;
-	file->uid = uid;
-	file->node = node;
+	file->node = request->header->nodeid;
 	file->backed = backed;
 	file->references = 1;
 	pthread_mutex_init(&file->lock, NULL);
-	error = insert(mirror->files, file, file_handle);
+	error = insert(file->mirror->files, file, file_handle);
 	if (error)
 		file_put(file);
 	return error;
@@ -178,7 +174,7 @@ void file_put(struct open_file *file)
 		return;
 	if (file->fd >= 0) {
 		close(file->fd);
-		descriptor_give(file->mirror, file->uid);
+		descriptor_give(file->mirror, file->user);
 	}
 	free(file->snapshot);
 	pthread_mutex_destroy(&file->lock);

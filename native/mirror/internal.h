@@ -42,17 +42,6 @@ struct replay;		/* replay.c */
 
 struct request;
 
-/*
- * Whose share of something a caller's is: his uid, and for a container's, of which it has thousands, the first of them. So
- * subordinate uids are given out, 65,536 to each user: shadow's useradd(8), SUB_UID_MIN and SUB_UID_COUNT.
- */
-#define FIRST_SUBORDINATE 100000
-#define SUBORDINATES 65536
-static inline uint32_t user_of(uint32_t uid)
-{
-	return uid < FIRST_SUBORDINATE ? uid : uid - (uid - FIRST_SUBORDINATE) % SUBORDINATES;
-}
-
 /* One mount. Written by mirror.c before the first thread starts, and constant then. */
 struct cgfs_mirror {
 	void (*handle)(struct request *request);	/* dispatch(); tests have others */
@@ -64,6 +53,7 @@ struct cgfs_mirror {
 	char *mountpoint;
 	bool mounted;
 	bool passthrough;	/* asked for, and granted by INIT */
+	bool read_only;		/* SOURCE is mounted so */
 	const char **control_names;
 	size_t n_control_names;
 	uint32_t *control_attach_types;	/* of each; NULL: unknown */
@@ -102,7 +92,8 @@ int mirror_negotiate(struct cgfs_mirror *mirror, bool passthrough);
 
 int loop_start(struct cgfs_mirror *mirror);
 void loop_wait_for_end(struct cgfs_mirror *mirror);	/* until the connection has ended */
-void loop_stop(struct cgfs_mirror *mirror);	/* then: joins every worker */
+/* Then: joins every worker. Returns false if one is left, which somebody keeps waiting for a lock. */
+bool loop_stop(struct cgfs_mirror *mirror);
 /* Called by a handler before a call that may wait for others: somebody else goes on reading requests. */
 void loop_may_block(struct request *request);
 /*
@@ -277,9 +268,12 @@ int pids_to_caller(const char *text, size_t size, int pidns_fd, char **out, size
 
 int descriptors_create(struct cgfs_mirror *mirror);
 void descriptors_destroy(struct cgfs_mirror *mirror);
-/* One descriptor more is kept open for that user. Returns false if he has had his share: then it must not be kept. */
-bool descriptor_take(struct cgfs_mirror *mirror, uint32_t uid);
-void descriptor_give(struct cgfs_mirror *mirror, uint32_t uid);
+/*
+ * One descriptor more is kept open for the caller of a request. Returns false if he has had his share: then it must not be
+ * kept. *user is whom it is to be given back for.
+ */
+bool descriptor_take(const struct request *request, uint64_t *user);
+void descriptor_give(struct cgfs_mirror *mirror, uint64_t user);
 
 /* --- backing.c: the files that the kernel reads and writes without us ------------------------------------------------ */
 
@@ -287,9 +281,9 @@ int backings_create(struct cgfs_mirror *mirror);
 void backings_destroy(struct cgfs_mirror *mirror);
 /*
  * One backing id per node that is open, counted. Returns the id (> 0) or -errno. Called as the daemon itself, never as
- * a caller. *path_fd (O_PATH) is the node's file; it is kept for uid, and set to -1, if the node was not open.
+ * a caller. *path_fd (O_PATH) is the file of the request's node; it is kept, and set to -1, if none is kept for the node.
  */
-int backing_get(struct cgfs_mirror *mirror, uint64_t node, uint32_t uid, int *path_fd);
+int backing_get(const struct request *request, int *path_fd);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
 /* A descriptor (O_PATH) of a node that is open, removed or not. -ESTALE if none is. */
 int backing_open_path(struct cgfs_mirror *mirror, uint64_t node);
@@ -298,7 +292,7 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node);
 
 struct open_file {
 	struct cgfs_mirror *mirror;
-	uint32_t uid;		/* whose descriptor fd is */
+	uint64_t user;		/* whose descriptor fd is */
 	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file's reader */
 	uint64_t node;
 	bool backed;		/* holds a backing_get() of node */
@@ -312,8 +306,8 @@ struct open_file {
 
 int file_table_create(struct cgfs_mirror *mirror);
 void file_table_destroy(struct cgfs_mirror *mirror);
-/* Takes ownership of fd, kept for uid (also on error). Returns 0 and a file handle, never 0, or -errno. */
-int file_add(struct cgfs_mirror *mirror, int fd, uint32_t uid, uint64_t node, bool backed, uint64_t *file_handle);
+/* Of the request's node. Takes ownership of fd (also on error). Returns 0 and a file handle, never 0, or -errno. */
+int file_add(const struct request *request, int fd, bool backed, uint64_t *file_handle);
 /* The open file of a handle, counted until file_put(), or NULL: no such file is open. */
 struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t file_handle);
 void file_put(struct open_file *file);

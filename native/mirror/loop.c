@@ -8,13 +8,15 @@
  * From loop_start until the connection ends there is always a reader: only stop_reading() makes them fewer, and it gets
  * another before it takes the last away.
  */
-#include "loop.h"
-
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "loop.h"
+#include "monotonic.h"
+
 #define MAX_IDLE 4
+#define LONGEST_END_MS 1000
 
 /* --- who reads --------------------------------------------------------------------------------------------------- */
 
@@ -89,13 +91,13 @@ static bool begin(struct worker *self, size_t size)
 	struct loop *loop = self->loop;
 	bool kept = false;
 
+	self->user = share_user(loop, header);
 	pthread_mutex_lock(&loop->lock);
-	if (self->reads)
+	self->interrupted = loop->n_early && was_interrupted_early(loop, header->unique);
+	if (self->reads && !self->interrupted)
 		kept = share_keep(self, size);
 	if (!kept) {
 		self->unique = header->unique;
-		self->uid = header->uid;
-		self->interrupted = loop->n_early && was_interrupted_early(loop, header->unique);
 		if (self->reads && share_expects_surprise(self))
 			stop_reading(self, true);
 		if (loop->watcher_asleep)
@@ -226,17 +228,13 @@ static void on_interrupt_signal(int signal)
 static struct loop *loop_allocate(struct cgfs_mirror *mirror)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
-	pthread_condattr_t monotonic;
 
 	if (!loop)
 		return NULL;
 	loop->mirror = mirror;
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->over, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&loop->watch, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	init_monotonic(&loop->watch);
 	return loop;
 }
 
@@ -293,9 +291,13 @@ void loop_wait_for_end(struct cgfs_mirror *mirror)
 	pthread_mutex_unlock(&loop->lock);
 }
 
-void loop_stop(struct cgfs_mirror *mirror)
+bool loop_stop(struct cgfs_mirror *mirror)
 {
-	pthread_join(mirror->loop->watcher, NULL);
+	struct timespec deadline = after_ms(LONGEST_END_MS);
+
+	if (pthread_clockjoin_np(mirror->loop->watcher, NULL, CLOCK_MONOTONIC, &deadline))
+		return false;
 	loop_free(mirror->loop);
 	mirror->loop = NULL;
+	return true;
 }

@@ -24,7 +24,7 @@ struct worker {
 	struct worker *next_idle;
 	pthread_cond_t promoted;	/* it is to read, or the loop has ended */
 	uint64_t unique;		/* of the request at hand; 0: none */
-	uint32_t uid;			/* whose it is */
+	uint64_t user;			/* whose it is */
 	bool reads;			/* one of the readers: reads the connection, or is about to, or handles a quick request */
 	struct share *share;		/* it waits for this user; NULL: it is a reader, or idle */
 	uint64_t seen;			/* the request at hand when the watcher last looked */
@@ -46,6 +46,7 @@ struct loop {
 	unsigned int n_workers, n_idle, n_readers;
 	struct share *shares;		/* of the users for whom a worker waits: loop_share.c */
 	unsigned int n_waiting;		/* workers, for all users but root */
+	atomic_uint n_waiting_all;	/* also read without the lock */
 	uint64_t early[N_EARLY];	/* interrupts that were read before their request was taken up; 0: none */
 	unsigned int n_early;		/* how many there have been; the newest is before it, modulo N_EARLY */
 	bool watcher_asleep;
@@ -61,8 +62,10 @@ void *worker_main(void *worker);
  */
 void stop_reading(struct worker *worker, bool expected);
 
-/* --- loop_share.c: lock held ------------------------------------------------------------------------------------ */
+/* --- loop_share.c: lock held, but for the first ------------------------------------------------------------------------------------ */
 
+/* Whose the request is. Called without the lock: it may take a while. */
+uint64_t share_user(const struct loop *loop, const struct fuse_in_header *header);
 /* Whether the request in the worker's buffer may wait unexpectedly, since another one of its user does. */
 bool share_expects_surprise(const struct worker *worker);
 /*
@@ -77,7 +80,7 @@ void share_take(struct worker *worker, bool expected);
  * there is none: then the worker waits no more.
  */
 size_t share_give(struct worker *worker);
-/* Forget a kept write whose caller was interrupted. Returns false if there is none. */
+/* Answer a kept request, one that may be, with EINTR: its caller was interrupted. Returns false if there is none. */
 bool share_interrupt(struct loop *loop, uint64_t unique);
 void share_free_all(struct loop *loop);
 

@@ -6,20 +6,21 @@
  * Whoever can read a directory can make all wait who want a name in it: by a getdents(2) whose buffer is never there, for
  * one. Those who wait on cgroup2 itself are so many threads of his own; here each would hold a worker of everybody's.
  *
- * A container has thousands of uids, and is one user here. Many users together must not have all workers either: from
- * some point on each has a few only. Root's share is for itself. Messages for which nobody waits, and which wait for nobody,
- * are outside of all this.
+ * Many users together must not have all workers either: from some point on each has a few only. Root's share is for itself.
+ * Messages for which nobody waits, and which wait for nobody, are outside of all this.
  */
-#include "loop.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "loop.h"
+#include "user.h"
 
 /* Together with the readers, what worker.c allows at most. */
 #define SHARE_OF_ROOT 200
 #define SHARE_OF_USER 64
 #define SHARE_OF_OTHERS 128	/* of all but root: then each has FEW */
 #define FEW 8
+#define CROWD 16		/* waiting workers: from here on a user is who is behind a container (user.c), not a uid */
 
 /* Of one user's requests. Nearly all have 100 bytes, and each has a thread of his that waits. */
 #define MOST_KEPT_BYTES (16u << 20)
@@ -32,18 +33,23 @@ struct kept {
 
 struct share {
 	struct share *next;
-	uint32_t user;			/* a uid; the first one of a range */
+	uint64_t user;
 	unsigned int n_waiting;		/* workers; never 0 */
 	bool surprised;			/* one of them has waited unexpectedly */
 	size_t kept_bytes;
 	struct kept *first, **last;	/* the oldest first */
 };
 
-static struct share *share_of(const struct loop *loop, uint32_t uid)
+uint64_t share_user(const struct loop *loop, const struct fuse_in_header *header)
+{
+	return loop->n_waiting_all < CROWD ? header->uid : user_of(header->pid, header->uid);
+}
+
+static struct share *share_of(const struct loop *loop, uint64_t user)
 {
 	struct share *share = loop->shares;
 
-	while (share && share->user != user_of(uid))
+	while (share && share->user != user)
 		share = share->next;
 	return share;
 }
@@ -65,7 +71,7 @@ static bool has_caller(uint32_t opcode)
 bool share_expects_surprise(const struct worker *worker)
 {
 	const struct fuse_in_header *header = (const struct fuse_in_header *)worker->request;
-	const struct share *share = share_of(worker->loop, header->uid);
+	const struct share *share = share_of(worker->loop, worker->user);
 
 	return share && share->surprised && has_caller(header->opcode);
 }
@@ -93,7 +99,7 @@ static void keep(struct share *share, const struct worker *worker, size_t size)
 bool share_keep(struct worker *worker, size_t size)
 {
 	const struct fuse_in_header *header = (const struct fuse_in_header *)worker->request;
-	struct share *share = share_of(worker->loop, header->uid);
+	struct share *share = share_of(worker->loop, worker->user);
 
 	if (!share || !has_caller(header->opcode) || share->n_waiting < most_of(worker->loop, share))
 		return false;
@@ -101,13 +107,13 @@ bool share_keep(struct worker *worker, size_t size)
 	return true;
 }
 
-static struct share *share_create(struct loop *loop, uint32_t uid)
+static struct share *share_create(struct loop *loop, uint64_t user)
 {
 	struct share *share = malloc(sizeof(*share));
 
 	if (!share)
 		return NULL;
-	*share = (struct share){.next = loop->shares, .user = user_of(uid)};
+	*share = (struct share){.next = loop->shares, .user = user};
 	share->last = &share->first;
 	return loop->shares = share;
 }
@@ -115,17 +121,17 @@ static struct share *share_create(struct loop *loop, uint32_t uid)
 /* Without memory, the worker waits for nobody in particular. */
 void share_take(struct worker *worker, bool expected)
 {
-	struct share *share = share_of(worker->loop, worker->uid);
+	struct share *share = share_of(worker->loop, worker->user);
 
 	if (!share)
-		share = share_create(worker->loop, worker->uid);
+		share = share_create(worker->loop, worker->user);
 	worker->share = share;
 	if (!share)
 		return;
 	share->n_waiting++;
 	share->surprised |= !expected;
-	if (share->user)
-		worker->loop->n_waiting++;
+	worker->loop->n_waiting_all++;
+	worker->loop->n_waiting += share->user != 0;
 }
 
 /* Unlink and return the kept request that *link points to. */
@@ -156,8 +162,8 @@ static void leave(struct worker *worker)
 
 	worker->share = NULL;
 	share->n_waiting--;
-	if (share->user)
-		worker->loop->n_waiting--;
+	worker->loop->n_waiting_all--;
+	worker->loop->n_waiting -= share->user != 0;
 	if (!share->n_waiting && !share->first)
 		share_remove(worker->loop, share);
 }
@@ -183,12 +189,12 @@ size_t share_give(struct worker *worker)
 	return size;
 }
 
-/* Only writes end with EINTR natively, of all that may wait for long. */
-static bool is_write(const struct kept *kept, uint64_t unique)
+/* Only these end with EINTR, of all that may wait for long. */
+static bool may_be_interrupted(const struct kept *kept, uint64_t unique)
 {
 	const struct fuse_in_header *header = (const struct fuse_in_header *)kept->request;
 
-	return header->unique == unique && header->opcode == FUSE_WRITE;
+	return header->unique == unique && (header->opcode == FUSE_WRITE || header->opcode == FUSE_IOCTL);
 }
 
 bool share_interrupt(struct loop *loop, uint64_t unique)
@@ -198,7 +204,7 @@ bool share_interrupt(struct loop *loop, uint64_t unique)
 			struct request request = {.mirror = loop->mirror};
 			struct kept *kept = *link;
 
-			if (!is_write(kept, unique))
+			if (!may_be_interrupted(kept, unique))
 				continue;
 			request.header = (const struct fuse_in_header *)kept->request;
 			reply_error(&request, -EINTR);

@@ -4,10 +4,9 @@
  * whose callers were interrupted, and joins workers that are not needed any more.
  */
 #include "loop.h"
+#include "monotonic.h"
 
-#include <time.h>
-
-#define INTERVAL_NS (50 * 1000 * 1000)
+#define INTERVAL_MS 50
 
 /* --- interrupts -------------------------------------------------------------------------------------------------- */
 
@@ -125,19 +124,6 @@ static void join_retired(struct loop *loop)
 	pthread_mutex_lock(&loop->lock);
 }
 
-static struct timespec one_interval_from_now(void)
-{
-	struct timespec when;
-
-	clock_gettime(CLOCK_MONOTONIC, &when);
-	when.tv_nsec += INTERVAL_NS;
-	if (when.tv_nsec >= 1000 * 1000 * 1000) {
-		when.tv_nsec -= 1000 * 1000 * 1000;
-		when.tv_sec++;
-	}
-	return when;
-}
-
 /* Sleeps while nothing is being served, so that an idle mount costs nothing. */
 static void sleep_until_needed(struct loop *loop)
 {
@@ -149,7 +135,7 @@ static void sleep_until_needed(struct loop *loop)
 void *watcher_main(void *argument)
 {
 	struct loop *loop = argument;
-	struct timespec until = one_interval_from_now();
+	struct timespec until = after_ms(INTERVAL_MS);
 	bool is_over = false;
 
 	pthread_mutex_lock(&loop->lock);
@@ -158,7 +144,7 @@ void *watcher_main(void *argument)
 		bool requests = look_at_readers(loop, is_over);
 
 		if (is_over)
-			until = one_interval_from_now();
+			until = after_ms(INTERVAL_MS);
 		is_over = false;
 		if (loop->retired)
 			join_retired(loop);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 
 #define OLDEST_MINOR 31		/* Linux 5.4: FUSE_NO_OPENDIR_SUPPORT, FUSE_MAX_PAGES and what they rest on */
 #define MAX_CONTROL_FILES 127
@@ -88,12 +89,16 @@ static void free_untouched(struct cgfs_untouched *untouched)
 static int open_source(struct cgfs_mirror *mirror, const char *source)
 {
 	struct statfs st;
+	struct statvfs flags;
 
 	mirror->source_fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (mirror->source_fd < 0 || fstatfs(mirror->source_fd, &st) < 0)
 		return -errno;
 	if (st.f_type != CGROUP2_SUPER_MAGIC)
 		return -EINVAL;
+	if (fstatvfs(mirror->source_fd, &flags) < 0)
+		return -errno;
+	mirror->read_only = flags.f_flag & ST_RDONLY;
 	mirror->mount_fd = mirror->source_fd;
 	return kernfs_id_at(mirror->source_fd, "", AT_EMPTY_PATH, &mirror->source_id);
 }
@@ -275,7 +280,9 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 		loop_wait_for_end(mirror);
 		/* A worker may wait for the relay to take a request. */
 		relay_shut_down(mirror);
-		loop_stop(mirror);
+		/* What threads use that somebody keeps waiting for a lock stays: they go on one day. The process ends anyway. */
+		if (!loop_stop(mirror))
+			return;
 	} else if (mirror->mounted) {
 		/* It never answered, and never will. */
 		umount2(mirror->mountpoint, MNT_DETACH);
@@ -285,7 +292,6 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 		poller_destroy(mirror);
 	left = mirror->watch && !watch_stop(mirror);
 	left |= mirror->replay && !replay_stop(mirror);
-	/* Threads that somebody keeps waiting for a lock go on one day: what they use stays. The process ends anyway. */
 	if (left)
 		return;
 	destroy_parts(mirror);

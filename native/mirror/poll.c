@@ -145,21 +145,23 @@ static void see(int fd)
 	(void)ignored;
 }
 
-/* A descriptor of our own to poll, for the user uid. Returns 0 or -errno. */
-static int open_own(struct poller *poller, struct waiter *waiter, uint32_t uid)
+/* A descriptor of our own to poll. Returns 0 or -errno. */
+static int open_own(const struct request *request, struct waiter *waiter)
 {
+	struct poller *poller = request->mirror->poller;
+	uint64_t user;
 	int fd;
 
-	if (!descriptor_take(poller->mirror, uid))
+	if (!descriptor_take(request, &user))
 		return -ENFILE;
-	fd = node_open(poller->mirror, waiter->node, O_RDONLY);
+	fd = node_open(request->mirror, waiter->node, O_RDONLY);
 	if (fd < 0) {
-		descriptor_give(poller->mirror, uid);
+		descriptor_give(request->mirror, user);
 		return fd;
 	}
 	pthread_mutex_lock(&poller->lock);
 	waiter->fd = fd;
-	waiter->uid = uid;
+	waiter->user = user;
 	/* Without the mark, a change would be reported for ever: never lost. */
 	fanotify_mark(poller->fan_fd, FAN_MARK_ADD, FAN_ACCESS, fd, NULL);
 	pthread_mutex_unlock(&poller->lock);
@@ -198,7 +200,7 @@ static void poll_passed(struct request *request, const struct fuse_poll_in *in)
 	pthread_mutex_unlock(&poller->lock);
 	first = waiter->fd < 0;
 	/* Of a cgroup that is gone, cgroup2 reports a change for ever. */
-	if (!first || !open_own(poller, waiter, request->header->uid)) {
+	if (!first || !open_own(request, waiter)) {
 		waiter_arm(poller, waiter, in);
 		changed = has_changed(poller, waiter, first);
 	}

@@ -25,7 +25,7 @@ struct waiter {
 	unsigned int references;
 	int fd;				/* what is polled, set once; -1: not yet, or a control file */
 	struct open_file *file;		/* counted: whose fd it is; NULL: ours */
-	uint32_t uid;			/* for whom ours is kept */
+	uint64_t user;			/* for whom ours is kept */
 	bool armed;			/* somebody waits to be woken */
 	bool taken;			/* the thread has taken the event of a pressure trigger, which comes once */
 	bool read;			/* the process has read the file since a change was last reported */

@@ -23,6 +23,7 @@
 #include "monotonic.h"
 
 #define AGAIN_MS 200
+#define N_SLOTS 1024
 
 struct list {
 	struct stale_item *first;
@@ -38,6 +39,7 @@ struct stale {
 	pthread_cond_t work;	/* something was added, or the end */
 	pthread_cond_t done;	/* told has grown */
 	struct list fresh;
+	struct stale_item *last_fresh[N_SLOTS];	/* in fresh, without a name; by hash, the last of each */
 	struct list repeats;	/* in the order of their time */
 	uint64_t added, told;	/* items, fresh ones only */
 	bool ended;
@@ -68,10 +70,25 @@ static void list_free(struct list *list)
 		free(list_take(list));
 }
 
+static struct stale_item **slot_of(struct stale *stale, const struct stale_item *item)
+{
+	return &stale->last_fresh[(item->node ^ item->node >> 10 ^ (uint64_t)item->what << 5) % N_SLOTS];
+}
+
+/* Whether the same will be told anyway: who writes to many files in a loop must not fill the memory. */
+static bool is_told_soon(struct stale *stale, const struct stale_item *item)
+{
+	const struct stale_item *other = *slot_of(stale, item);
+
+	return !*item->name && other && other->what == item->what && other->node == item->node;
+}
+
 static void tell_fresh(struct stale *stale)
 {
-	struct stale_item *item = list_take(&stale->fresh);
+	struct stale_item *item = list_take(&stale->fresh), **slot = slot_of(stale, item);
 
+	if (*slot == item)
+		*slot = NULL;
 	pthread_mutex_unlock(&stale->lock);
 	stale_tell(stale->mirror, stale->lanes, item, true);
 	item->again = after_ms(AGAIN_MS);
@@ -97,12 +114,12 @@ static void *stale_main(void *argument)
 
 	pthread_mutex_lock(&stale->lock);
 	while (!stale->ended) {
-		if (stale->fresh.first)
+		if (stale->repeats.first && is_past(&stale->repeats.first->again))
+			tell_again(stale);
+		else if (stale->fresh.first)
 			tell_fresh(stale);
 		else if (!stale->repeats.first)
 			pthread_cond_wait(&stale->work, &stale->lock);
-		else if (is_past(&stale->repeats.first->again))
-			tell_again(stale);
 		else
 			pthread_cond_timedwait(&stale->work, &stale->lock, &stale->repeats.first->again);
 	}
@@ -112,6 +129,12 @@ static void *stale_main(void *argument)
 
 static void add_fresh(struct stale *stale, struct stale_item *item)
 {
+	if (is_told_soon(stale, item)) {
+		free(item);
+		return;
+	}
+	if (!*item->name)
+		*slot_of(stale, item) = item;
 	list_add(&stale->fresh, item);
 	stale->added++;
 	pthread_cond_signal(&stale->work);

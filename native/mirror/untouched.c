@@ -113,7 +113,7 @@ void handle_control_open(struct request *request)
 		handle_relayed(request);
 		return;
 	}
-	error = file_add(request->mirror, -1, request->header->uid, request->header->nodeid, false, &out.fh);
+	error = file_add(request, -1, false, &out.fh);
 	if (error)
 		reply_error(request, error);
 	else

@@ -19,15 +19,35 @@ static bool is_open(int fd)
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
+static int add(struct cgfs_mirror *mirror, int fd, uint64_t node, bool backed, uint64_t *handle)
+{
+	const struct fuse_in_header header = { .nodeid = node };
+	const struct request request = { .mirror = mirror, .header = &header };
+
+	return file_add(&request, fd, backed, handle);
+}
+
+static void create(struct cgfs_mirror *mirror)
+{
+	*mirror = (struct cgfs_mirror){};
+	CHECK(!file_table_create(mirror) && !descriptors_create(mirror));
+}
+
+static void destroy(struct cgfs_mirror *mirror)
+{
+	file_table_destroy(mirror);
+	descriptors_destroy(mirror);
+}
+
 TEST(file_handle_stands_for_its_file_until_it_is_removed)
 {
-	struct cgfs_mirror mirror = {};
+	struct cgfs_mirror mirror;
 	uint64_t handle, again;
 	struct open_file *file, *removed;
 	int fd = some_fd();
 
-	CHECK(!file_table_create(&mirror));
-	CHECK(!file_add(&mirror, fd, 0, 77, true, &handle));
+	create(&mirror);
+	CHECK(!add(&mirror, fd, 77, true, &handle));
 	CHECK(handle != 0);
 	file = file_get(&mirror, handle);
 	CHECK(file && file->fd == fd && file->node == 77 && file->backed);
@@ -40,35 +60,35 @@ TEST(file_handle_stands_for_its_file_until_it_is_removed)
 	CHECK(!is_open(fd));
 
 	/* The same place, another handle. */
-	CHECK(!file_add(&mirror, some_fd(), 0, 78, false, &again));
+	CHECK(!add(&mirror, some_fd(), 78, false, &again));
 	CHECK((uint32_t)again == (uint32_t)handle && again != handle && !file_get(&mirror, handle));
-	file_table_destroy(&mirror);
+	destroy(&mirror);
 }
 
 TEST(file_handles_that_were_never_given_stand_for_nothing)
 {
 	static const uint64_t handles[] = { 0, 1, 1ull << 32 | 1, 2ull << 32, UINT64_MAX, UINT32_MAX };
-	struct cgfs_mirror mirror = {};
+	struct cgfs_mirror mirror;
 	uint64_t handle;
 
-	CHECK(!file_table_create(&mirror));
+	create(&mirror);
 	CHECK(!file_get(&mirror, 1ull << 32));
-	CHECK(!file_add(&mirror, some_fd(), 0, 1, false, &handle));
+	CHECK(!add(&mirror, some_fd(), 1, false, &handle));
 	for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
 		CHECK(!file_get(&mirror, handles[i]) && !file_remove(&mirror, handles[i]));
-	file_table_destroy(&mirror);
+	destroy(&mirror);
 }
 
 TEST(file_table_grows_and_closes_what_is_left)
 {
-	struct cgfs_mirror mirror = {};
+	struct cgfs_mirror mirror;
 	uint64_t handles[300];
 	int fds[300];
 
-	CHECK(!file_table_create(&mirror));
+	create(&mirror);
 	for (unsigned int i = 0; i < 300; i++) {
 		fds[i] = some_fd();
-		CHECK(!file_add(&mirror, fds[i], 0, i, false, &handles[i]));
+		CHECK(!add(&mirror, fds[i], i, false, &handles[i]));
 	}
 	for (unsigned int i = 0; i < 300; i++) {
 		struct open_file *file = file_get(&mirror, handles[i]);
@@ -76,7 +96,7 @@ TEST(file_table_grows_and_closes_what_is_left)
 		CHECK(file && file->node == i && file->fd == fds[i]);
 		file_put(file);
 	}
-	file_table_destroy(&mirror);
+	destroy(&mirror);
 	for (unsigned int i = 0; i < 300; i++)
 		CHECK(!is_open(fds[i]));
 }

@@ -165,21 +165,45 @@ TEST(loop_answers_others_while_one_user_waits_with_more_requests_than_there_are_
 	close_slow(&connection);
 }
 
-TEST(loop_answers_others_while_users_without_number_wait)
+TEST(loop_answers_others_while_many_users_wait)
 {
 	struct connection connection;
 
 	open_slow(&connection);
 	for (int i = 0; i < MANY; i++) {
-		connection.uid = 100000 + i;
+		connection.uid = 3000 + i % 20;
 		send_slow(&connection, FUSE_WRITE);
 	}
 	connection.uid = 0;
 	for (int i = 0; i < 50; i++)
 		send_slow(&connection, FUSE_WRITE);
 	check_answers(&connection);
+	check_answers_of(&connection, 2000);
 	let_go(MANY + 50);
 	receive_all(&connection, MANY + 50);
+	close_slow(&connection);
+}
+
+/* With two readers, the interrupt may be read first. */
+TEST(loop_interrupts_a_write_that_would_be_kept_after_its_interrupt)
+{
+	struct connection connection;
+	uint64_t early;
+
+	open_slow(&connection);
+	connection.uid = 1000;
+	for (int i = 0; i < MANY; i++)
+		send_slow(&connection, FUSE_WRITE);
+	check_answers_of(&connection, 2000);
+	early = connection.last_unique + 1000;
+	interrupt(&connection, early);
+	check_answers_of(&connection, 2000);
+	connection.last_unique = early - 2;
+	send_slow(&connection, FUSE_WRITE);
+	CHECK(connection_receive(&connection)->unique == early);
+	connection.last_unique += 100;
+	let_go(MANY);
+	receive_all(&connection, MANY);
 	close_slow(&connection);
 }
 

@@ -20,12 +20,13 @@ from tests.support.cgroups import temporary_cgroup
 from tests.support.child import Child, run
 from tests.support.daemon import Overlay
 from tests.support.hold import held
-from tests.support.users import ALICE, BOB, CONTAINER_ROOT_ID, ROOT, Identity
+from tests.support.users import ALICE, BOB, HOST, ROOT, Identity, Namespaces
 from tests.support.waiting import until
 
 MANY_THREADS = 450  # more than the daemon has workers
 NOFILE = 512
 SHARE = NOFILE // 4
+FIRST_UID = 3000
 
 both = pytest.mark.parametrize("overlay", [(), ("nopassthrough",)], indirect=True, ids=["passthrough", "direct"])
 
@@ -38,7 +39,7 @@ def _look_many_names_up(directory: Path, uids: int) -> None:
 
     def look(number: int) -> None:
         if uids > 1:
-            _set_fsuid(CONTAINER_ROOT_ID + number % uids)
+            _set_fsuid(FIRST_UID + number % uids)
         with contextlib.suppress(OSError):
             (directory / f"nothing-{number}").stat()
 
@@ -75,14 +76,24 @@ def _sees_new_names(directory: Path) -> bool:
 
 
 @both
-@pytest.mark.parametrize("uids", [1, 200], ids=["one user", "a container's users"])
-def test_a_thousand_waits_of_one_user_hold_up_nobody_else(overlay: Overlay, twin: Twin, uids: int) -> None:
+@pytest.mark.parametrize(
+    ("identity", "namespaces", "uids"),
+    [
+        (ALICE, HOST, 1),
+        (ROOT, Namespaces(user=True), 200),
+        (ROOT, Namespaces(pid=True), 200),
+        (ROOT, Namespaces(user=True, pid=True), 200),
+    ],
+    ids=["one user", "users of a user namespace", "users of a PID namespace", "users of both"],
+)
+def test_many_waits_of_one_user_hold_up_nobody_else(
+    overlay: Overlay, twin: Twin, identity: Identity, namespaces: Namespaces, uids: int
+) -> None:
     slow = twin.native / "slow"
     others = [twin.native / f"other-{number}" for number in range(3)]
     for directory in (slow, *others):
         directory.mkdir()
-    identity = ROOT if uids > 1 else ALICE
-    with Child(identity=identity) as many, slow_directory(slow):
+    with Child(identity=identity, namespaces=namespaces) as many, slow_directory(slow):
         many.call(_look_many_names_up, overlay.path(slow), uids)
         for directory, who in zip(others, (BOB, ROOT, Identity(1002, 1002)), strict=True):
             assert run(lambda directory=directory: _sees_new_names(overlay.path(directory)), identity=who)  # type: ignore[misc]
