@@ -11,6 +11,7 @@ import itertools
 import os
 import random
 import socket
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from tests.mount.conftest import Twin
 from tests.support.cgroups import cgroup_of, processes
-from tests.support.child import Child
+from tests.support.child import Child, run
 from tests.support.daemon import Overlay
 from tests.support.users import ALICE, CONTAINER, HOST, ROOT, Namespaces, delegate
 from tests.support.waiting import until
@@ -128,6 +129,18 @@ def test_a_truncating_open_is_a_modification_and_a_plain_one_is_not(twin: Twin) 
     with opened(path, os.O_WRONLY | os.O_TRUNC):
         pass
     assert path.stat().st_mtime_ns == (twin.native / "cgroup.max.depth").stat().st_mtime_ns > 1
+
+
+def test_a_truncating_open_of_the_owners_takes_set_id_bits_away(twin: Twin) -> None:
+    modes = []
+    for directory in (twin.native, twin.mirror):
+        path = directory / "cgroup.max.depth"
+        os.chown(path, ALICE.uid, ALICE.gid)
+        path.chmod(0o6755)
+        run(lambda path=path: os.close(os.open(path, os.O_WRONLY | os.O_TRUNC)), identity=ALICE)  # type: ignore[misc]
+        modes.append(path.stat().st_mode)
+    assert modes[0] == modes[1]
+    assert not modes[0] & stat.S_ISUID
 
 
 def test_hundreds_of_open_files_are_kept_apart(overlay: Overlay, twin: Twin) -> None:

@@ -111,6 +111,15 @@ def test_switching_controllers_does_not_wait_for_stalled_directories(
 
 
 @both
+def test_what_was_changed_during_a_listing_is_believed_after_it(overlay: Overlay, twin: Twin) -> None:
+    """The listing brings attributes that the kernel believes when it goes on."""
+    changed = twin.native / "cgroup.max.depth"
+    with held(twin.mirror):
+        changed.chmod(0o600)
+    until(lambda: (twin.mirror / changed.name).stat().st_mode == changed.stat().st_mode, "the new mode is seen")
+
+
+@both
 def test_watchers_elsewhere_see_what_others_do(overlay: Overlay, twin: Twin) -> None:
     (twin.native / "other").mkdir()
     with stalled(overlay, twin.native), Watcher(twin.mirror / "other") as watcher:
@@ -129,6 +138,24 @@ def test_a_signal_ends_the_daemon_while_a_directory_is_stalled(start_overlay: St
             until(lambda: not is_overlay(overlay.mountpoint), "it is unmounted")
             until(lambda: state_of(overlay.pid) == "Z", "the daemon has ended")
         assert overlay.process.wait(DEADLINE_S) == 0
+
+
+def test_the_end_waits_for_nobody_who_waits_on_cgroup2(start_overlay: StartOverlay, tmp_cgroup: Path) -> None:
+    with start_overlay() as overlay:
+        overlay.expect_in_log("in use")
+        with Child() as maker, held(tmp_cgroup):
+            maker.begin(_try_to_make, overlay.path(tmp_cgroup) / "late")
+            until(lambda: waiting_threads(overlay.pid) == 1, "the daemon waits for the lock")
+            os.kill(overlay.pid, signal.SIGTERM)
+            until(lambda: not is_overlay(overlay.mountpoint), "it is unmounted")
+            until(lambda: state_of(overlay.pid) == "Z", "the daemon has ended")
+            maker.result(deadline_s=DEADLINE_S)
+        assert overlay.process.wait(DEADLINE_S) == 0
+
+
+def _try_to_make(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        directory.mkdir()
 
 
 def state_of(pid: int) -> str:
