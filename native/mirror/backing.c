@@ -144,20 +144,11 @@ static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd
 	return 0;
 }
 
-/* Keep *path_fd for the node's attributes, if the caller may have a descriptor kept. With the lock held. */
-static void keep_path(const struct request *request, struct backing *backing, int *path_fd)
-{
-	if (!descriptor_take(request, &backing->user))
-		return;
-	backing->path_fd = *path_fd;
-	*path_fd = -1;
-}
-
 int backing_get(const struct request *request, int *path_fd)
 {
 	struct cgfs_mirror *mirror = request->mirror;
 	struct backings *backings = mirror->backings;
-	uint64_t node = request->header->nodeid;
+	uint64_t node = request->header->nodeid, user = descriptor_user(request);
 	struct backing **link;
 	int result = 0;
 
@@ -170,8 +161,11 @@ int backing_get(const struct request *request, int *path_fd)
 
 		if (!backing->count++)
 			unused_take(backings, backing);
-		if (backing->path_fd < 0)
-			keep_path(request, backing, path_fd);
+		if (backing->path_fd < 0 && descriptor_take(mirror, user)) {
+			backing->path_fd = *path_fd;
+			backing->user = user;
+			*path_fd = -1;
+		}
 		result = backing->id;
 	}
 	pthread_mutex_unlock(&backings->lock);

@@ -4,9 +4,9 @@
  *
  * A file that is open for writing what cgroup2 judges by its opener has one; so has each that is polled, and each that is
  * open for reading, for its attributes, should it be removed meanwhile. On cgroup2 itself each process has a limit of its
- * own. Here, once a quarter of what the daemon may have is in use, each user may have a quarter, and all of them but root
- * three quarters. Who has had his share can still open for reading, and poll without sleeping: neither needs a descriptor.
- * Opening for writing fails (ENFILE).
+ * own. Here each user may have a quarter of what the daemon may have, as long as three quarters are not in use; root has the
+ * rest, too. From the first quarter in use on, a user is who is behind a container (user.c), not a uid. Who has had his share
+ * can still open for reading, and poll without sleeping: neither needs a descriptor. Opening for writing fails (ENFILE).
  */
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -26,7 +26,6 @@ struct descriptors {
 	_Atomic(unsigned long) n_all;			/* also read without the lock */
 	pthread_mutex_t lock;				/* guards what follows; taken before no other */
 	struct holder *buckets[N_BUCKETS];
-	unsigned long n_others;				/* of all users but root */
 };
 
 int descriptors_create(struct cgfs_mirror *mirror)
@@ -78,7 +77,7 @@ static bool take(struct descriptors *descriptors, uint64_t user)
 {
 	struct holder **link = find(descriptors, user);
 
-	if (user && (descriptors->n_others >= 3 * descriptors->quarter || (*link && (*link)->n >= descriptors->quarter)))
+	if (user && (descriptors->n_all >= 3 * descriptors->quarter || (*link && (*link)->n >= descriptors->quarter)))
 		return false;
 	if (!*link) {
 		*link = calloc(1, sizeof(**link));
@@ -88,22 +87,24 @@ static bool take(struct descriptors *descriptors, uint64_t user)
 	}
 	(*link)->n++;
 	descriptors->n_all++;
-	descriptors->n_others += user != 0;
 	return true;
 }
 
-bool descriptor_take(const struct request *request, uint64_t *user)
+uint64_t descriptor_user(const struct request *request)
 {
 	const struct fuse_in_header *header = request->header;
-	struct descriptors *descriptors = request->mirror->descriptors;
+	const struct descriptors *descriptors = request->mirror->descriptors;
+
+	return descriptors->n_all < descriptors->quarter ? header->uid : user_of(header->pid, header->uid);
+}
+
+bool descriptor_take(struct cgfs_mirror *mirror, uint64_t user)
+{
 	bool taken;
 
-	*user = header->uid;
-	if (descriptors->n_all >= descriptors->quarter)
-		*user = user_of(header->pid, header->uid);
-	pthread_mutex_lock(&descriptors->lock);
-	taken = take(descriptors, *user);
-	pthread_mutex_unlock(&descriptors->lock);
+	pthread_mutex_lock(&mirror->descriptors->lock);
+	taken = take(mirror->descriptors, user);
+	pthread_mutex_unlock(&mirror->descriptors->lock);
 	return taken;
 }
 
@@ -116,7 +117,6 @@ void descriptor_give(struct cgfs_mirror *mirror, uint64_t user)
 	link = find(descriptors, user);
 	holder = *link;
 	descriptors->n_all--;
-	descriptors->n_others -= user != 0;
 	if (!--holder->n) {
 		*link = holder->next;
 		free(holder);

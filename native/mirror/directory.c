@@ -184,7 +184,7 @@ void handle_refused_creation(struct request *request)
  * control files come behind, the k-th at INT_MAX + k. Nothing is kept between two requests of one listing.
  */
 #define END_OF_NATIVE ((uint64_t)INT_MAX)
-/* How long the kernel may keep attributes that came with a listing: as long as they may be out of date anyway. */
+/* How long the kernel may keep attributes that came with a listing: for who asks for them next, as `ls -l` does. */
 #define LISTED_VALID_MS 100u
 
 struct listing {
@@ -244,8 +244,8 @@ static bool listing_add_native(struct listing *listing, const struct dirent64 *n
 			!sized_by_content(listing->mirror, st.st_mode);
 	if (known) {
 		fill_entry(listing->mirror, native->d_name, &st, &entry);
-		/* Who lists into memory that does not come keeps the kernel from believing this until he likes; and what is
-		 * changed meanwhile it cannot be told of. */
+		/* Not for long: who lists into memory that does not come keeps the kernel from believing this until he likes,
+		 * and what is changed meanwhile it cannot be told of. (Those of control files are not kept at all.) */
 		entry.attr_valid = 0;
 		entry.attr_valid_nsec = LISTED_VALID_MS * 1000 * 1000;
 	}

@@ -87,7 +87,9 @@ int file_add(const struct request *request, int fd, bool backed, uint64_t *file_
 	struct open_file *file = calloc(1, sizeof(*file));
 	int error;
 
-	if (!file || (fd >= 0 && !descriptor_take(request, &file->user))) {
+	if (file)
+		file->user = descriptor_user(request);
+	if (!file || (fd >= 0 && !descriptor_take(request->mirror, file->user))) {
 		error = file ? -ENFILE : -ENOMEM;
 		free(file);
 		close_fd(&fd);

@@ -52,7 +52,7 @@ static struct {
 	int n_groups;
 	gid_t *groups;
 	struct capabilities capabilities;
-	uint64_t user_ns, cgroup_ns;
+	struct own_namespaces namespaces;
 	int cgroup_ns_fd;
 } own;
 
@@ -96,9 +96,11 @@ static void own_init(void)
 	own.n_groups = getgroups(own.n_groups, own.groups);
 	own.error = capabilities_get(0, &own.capabilities);
 	if (!own.error)
-		own.error = namespace_id(THREAD_SELF, "user", &own.user_ns);
+		own.error = namespace_id(THREAD_SELF, "user", &own.namespaces.user);
 	if (!own.error)
-		own.error = namespace_id(THREAD_SELF, "cgroup", &own.cgroup_ns);
+		own.error = namespace_id(THREAD_SELF, "cgroup", &own.namespaces.cgroup);
+	if (!own.error)
+		own.error = namespace_id(THREAD_SELF, "pid", &own.namespaces.pid);
 	if (own.error)
 		return;
 	own.cgroup_ns_fd = namespace_open(THREAD_SELF, "cgroup");
@@ -114,6 +116,11 @@ int identity_init(void)
 	return own.error;
 }
 
+const struct own_namespaces *identity_own_namespaces(void)
+{
+	return &own.namespaces;
+}
+
 uint32_t identity_visible_tid(uint32_t tid)
 {
 	return !identity_init() && own.sees_callers ? tid : 0;
@@ -125,7 +132,7 @@ static uint64_t capabilities_here(uint32_t tid, uint64_t effective)
 	uint64_t user_ns;
 
 	effective &= own.capabilities.permitted;
-	if (effective && (namespace_id(tid, "user", &user_ns) || user_ns != own.user_ns))
+	if (effective && (namespace_id(tid, "user", &user_ns) || user_ns != own.namespaces.user))
 		effective = 0;
 	return effective;
 }
@@ -221,7 +228,7 @@ static int enter_cgroup_ns(struct identity *identity, uint32_t tid)
 	if (!tid)
 		return -ESRCH;
 	error = namespace_id(tid, "cgroup", &id);
-	if (error || id == own.cgroup_ns)
+	if (error || id == own.namespaces.cgroup)
 		return error;
 	fd = namespace_open(tid, "cgroup");
 	if (fd < 0)

@@ -53,7 +53,7 @@ struct cgfs_mirror {
 	char *mountpoint;
 	bool mounted;
 	bool passthrough;	/* asked for, and granted by INIT */
-	bool read_only;		/* SOURCE is mounted so */
+	bool read_only;		/* SOURCE was mounted so at the start */
 	const char **control_names;
 	size_t n_control_names;
 	uint32_t *control_attach_types;	/* of each; NULL: unknown */
@@ -191,7 +191,7 @@ HANDLER(handle_write);
 HANDLER(handle_release);
 HANDLER(handle_fsync);
 HANDLER(handle_poll);		/* poll.c; control files' too */
-HANDLER(handle_interrupt);	/* loop.c */
+HANDLER(handle_interrupt);	/* loop_watch.c */
 HANDLER(handle_relayed);	/* relay.c */
 HANDLER(handle_control_getxattr);	/* attributes.c: control files have no xattrs */
 HANDLER(handle_control_listxattr);
@@ -227,6 +227,11 @@ struct identity {
 enum { IDENTITY_CGROUP_NS = 1 };
 /* Note what the daemon itself is, before any thread is somebody else. Returns 0 or -errno. */
 int identity_init(void);
+/* Its namespaces, as namespace_id() says them. */
+struct own_namespaces {
+	uint64_t user, cgroup, pid;
+};
+const struct own_namespaces *identity_own_namespaces(void);
 int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_t gid, int flags);
 /* Be the daemon again. Aborts the process if that fails: a thread that is somebody else must not go on. */
 void identity_drop(struct identity *identity);
@@ -268,11 +273,10 @@ int pids_to_caller(const char *text, size_t size, int pidns_fd, char **out, size
 
 int descriptors_create(struct cgfs_mirror *mirror);
 void descriptors_destroy(struct cgfs_mirror *mirror);
-/*
- * One descriptor more is kept open for the caller of a request. Returns false if he has had his share: then it must not be
- * kept. *user is whom it is to be given back for.
- */
-bool descriptor_take(const struct request *request, uint64_t *user);
+/* For whom a descriptor is kept that the request needs. It may take as long as the caller likes: not with a lock held. */
+uint64_t descriptor_user(const struct request *request);
+/* One descriptor more is kept open for that user. Returns false if he has had his share: then it must not be kept. */
+bool descriptor_take(struct cgfs_mirror *mirror, uint64_t user);
 void descriptor_give(struct cgfs_mirror *mirror, uint64_t user);
 
 /* --- backing.c: the files that the kernel reads and writes without us ------------------------------------------------ */

@@ -14,9 +14,10 @@
 
 #include "loop.h"
 #include "monotonic.h"
+#include "user.h"
 
 #define MAX_IDLE 4
-#define LONGEST_END_MS 1000
+#define LONGEST_END_MS 2000
 
 /* --- who reads --------------------------------------------------------------------------------------------------- */
 
@@ -84,6 +85,20 @@ static void end(struct loop *loop)
 
 /* --- one request ------------------------------------------------------------------------------------------------- */
 
+/*
+ * Find out who is behind the caller. It may take as long as the caller likes, whose /proc it is about: so the request is at
+ * hand already, and the watcher gets another reader if need be. Lock held, but not meanwhile.
+ */
+static void ask_for_user(struct worker *self, const struct fuse_in_header *header)
+{
+	uint64_t user;
+
+	pthread_mutex_unlock(&self->loop->lock);
+	user = user_of(header->pid, header->uid);
+	pthread_mutex_lock(&self->loop->lock);
+	self->user = user;
+}
+
 /* Take up the request in the worker's buffer. Returns false if it was kept for later. */
 static bool begin(struct worker *self, size_t size)
 {
@@ -91,17 +106,23 @@ static bool begin(struct worker *self, size_t size)
 	struct loop *loop = self->loop;
 	bool kept = false;
 
-	self->user = share_user(loop, header);
 	pthread_mutex_lock(&loop->lock);
+	self->unique = header->unique;
+	self->user = header->uid;
 	self->interrupted = loop->n_early && was_interrupted_early(loop, header->unique);
-	if (self->reads && !self->interrupted)
+	if (loop->watcher_asleep)
+		pthread_cond_signal(&loop->watch);
+	if (self->reads && share_is_crowded(loop))
+		ask_for_user(self, header);
+	if (self->reads)
 		kept = share_keep(self, size);
-	if (!kept) {
-		self->unique = header->unique;
-		if (self->reads && share_expects_surprise(self))
-			stop_reading(self, true);
-		if (loop->watcher_asleep)
-			pthread_cond_signal(&loop->watch);
+	if (kept) {
+		if (self->interrupted)
+			share_interrupt(loop, header->unique);
+		self->unique = 0;
+		self->interrupted = false;
+	} else if (self->reads && share_expects_surprise(self)) {
+		stop_reading(self, true);
 	}
 	pthread_mutex_unlock(&loop->lock);
 	return !kept;

@@ -46,7 +46,7 @@ struct loop {
 	unsigned int n_workers, n_idle, n_readers;
 	struct share *shares;		/* of the users for whom a worker waits: loop_share.c */
 	unsigned int n_waiting;		/* workers, for all users but root */
-	atomic_uint n_waiting_all;	/* also read without the lock */
+	unsigned int n_waiting_all;
 	uint64_t early[N_EARLY];	/* interrupts that were read before their request was taken up; 0: none */
 	unsigned int n_early;		/* how many there have been; the newest is before it, modulo N_EARLY */
 	bool watcher_asleep;
@@ -62,10 +62,10 @@ void *worker_main(void *worker);
  */
 void stop_reading(struct worker *worker, bool expected);
 
-/* --- loop_share.c: lock held, but for the first ------------------------------------------------------------------------------------ */
+/* --- loop_share.c: lock held ------------------------------------------------------------------------------------------- */
 
-/* Whose the request is. Called without the lock: it may take a while. */
-uint64_t share_user(const struct loop *loop, const struct fuse_in_header *header);
+/* Whether so many workers wait that a user is to be who is behind a container (user.c), not a uid. */
+bool share_is_crowded(const struct loop *loop);
 /* Whether the request in the worker's buffer may wait unexpectedly, since another one of its user does. */
 bool share_expects_surprise(const struct worker *worker);
 /*
@@ -80,7 +80,7 @@ void share_take(struct worker *worker, bool expected);
  * there is none: then the worker waits no more.
  */
 size_t share_give(struct worker *worker);
-/* Answer a kept request, one that may be, with EINTR: its caller was interrupted. Returns false if there is none. */
+/* Answer EINTR to a kept request whose caller was interrupted, if it may be. Returns false if there is none. */
 bool share_interrupt(struct loop *loop, uint64_t unique);
 void share_free_all(struct loop *loop);
 

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "loop.h"
-#include "user.h"
 
 /* Together with the readers, what worker.c allows at most. */
 #define SHARE_OF_ROOT 200
@@ -40,9 +39,9 @@ struct share {
 	struct kept *first, **last;	/* the oldest first */
 };
 
-uint64_t share_user(const struct loop *loop, const struct fuse_in_header *header)
+bool share_is_crowded(const struct loop *loop)
 {
-	return loop->n_waiting_all < CROWD ? header->uid : user_of(header->pid, header->uid);
+	return loop->n_waiting_all >= CROWD;
 }
 
 static struct share *share_of(const struct loop *loop, uint64_t user)

@@ -280,7 +280,7 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 		loop_wait_for_end(mirror);
 		/* A worker may wait for the relay to take a request. */
 		relay_shut_down(mirror);
-		/* What threads use that somebody keeps waiting for a lock stays: they go on one day. The process ends anyway. */
+		/* A thread that somebody keeps waiting for a lock goes on one day: what it uses stays. The process ends anyway. */
 		if (!loop_stop(mirror))
 			return;
 	} else if (mirror->mounted) {
@@ -292,6 +292,7 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 		poller_destroy(mirror);
 	left = mirror->watch && !watch_stop(mirror);
 	left |= mirror->replay && !replay_stop(mirror);
+	/* As above. */
 	if (left)
 		return;
 	destroy_parts(mirror);

@@ -29,17 +29,8 @@ _Static_assert(NS_GET_PID_FROM_PIDNS == 0x8004b706 && NS_GET_PID_IN_PIDNS == 0x8
 #define NOBODY INT32_MAX
 #define LONGEST_LINE sizeof("-2147483648\n")
 
-static uint64_t own_namespace;
-static int own_namespace_error;
-
-static void own_namespace_init(void)
-{
-	own_namespace_error = namespace_id(THREAD_SELF, "pid", &own_namespace);
-}
-
 int pids_foreign_namespace(uint32_t tid, int *pidns_fd)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	uint64_t id;
 	int error;
 
@@ -47,11 +38,10 @@ int pids_foreign_namespace(uint32_t tid, int *pidns_fd)
 	tid = identity_visible_tid(tid);
 	if (!tid)
 		return -ESRCH;
-	pthread_once(&once, own_namespace_init);
-	error = own_namespace_error ? own_namespace_error : namespace_id(tid, "pid", &id);
+	error = namespace_id(tid, "pid", &id);
 	if (error)
 		return error;
-	if (id == own_namespace)
+	if (id == identity_own_namespaces()->pid)
 		return 0;
 	*pidns_fd = namespace_open(tid, "pid");
 	return *pidns_fd < 0 ? *pidns_fd : 1;

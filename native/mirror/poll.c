@@ -149,10 +149,10 @@ static void see(int fd)
 static int open_own(const struct request *request, struct waiter *waiter)
 {
 	struct poller *poller = request->mirror->poller;
-	uint64_t user;
+	uint64_t user = descriptor_user(request);
 	int fd;
 
-	if (!descriptor_take(request, &user))
+	if (!descriptor_take(request->mirror, user))
 		return -ENFILE;
 	fd = node_open(request->mirror, waiter->node, O_RDONLY);
 	if (fd < 0) {

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Whose share of what is limited a caller's is. A uid would do, had nobody but one: in a container there are as many as one
- * likes. So whoever is in a container counts as one:
+ * Whose share of what is limited a caller's is. A uid would do, if nobody had more than one: in a container there are as
+ * many as one likes. So whoever is in a container counts as one:
  * - in a user namespace, as the user who made it, or who made the first of those that it is in; if that was root, as that
  *   namespace, which only root can make;
- * - in a PID namespace alone, as that: only root can make one without a user namespace.
+ * - in a PID namespace alone, as that: only root can make one without a user namespace (and who has a set-uid program that
+ *   makes one for him).
  *
- * To find that out takes some 50 µs: it is asked only while there is not much left to be shared.
+ * To find that out takes some 50 µs, and longer if the caller makes his directory in /proc slow: it is asked only when a
+ * part of what there is has been taken, and never with a lock held.
  *
  * Sources: user_namespaces(7), pid_namespaces(7), ioctl_nsfs(2).
  */
@@ -16,16 +18,6 @@
 #include <sys/ioctl.h>
 
 #define IS_NAMESPACE (1ull << 63)
-
-static uint64_t own_user_namespace, own_pid_namespace;
-static int own_error;
-
-static void find_own(void)
-{
-	own_error = namespace_id(THREAD_SELF, "user", &own_user_namespace);
-	if (!own_error)
-		own_error = namespace_id(THREAD_SELF, "pid", &own_pid_namespace);
-}
 
 static uint64_t id_of(int namespace_fd)
 {
@@ -43,7 +35,7 @@ static uint64_t user_behind(int namespace_fd)
 	for (;;) {
 		int parent = ioctl(namespace_fd, NS_GET_PARENT);
 
-		if (parent < 0 || id_of(parent) == own_user_namespace) {
+		if (parent < 0 || id_of(parent) == identity_own_namespaces()->user) {
 			if (parent >= 0)
 				close(parent);
 			break;
@@ -61,17 +53,16 @@ static uint64_t user_behind(int namespace_fd)
 
 uint64_t user_of(uint32_t tid, uint32_t uid)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	const struct own_namespaces *own = identity_own_namespaces();
 	uint64_t user_namespace, pid_namespace;
 	int fd;
 
-	pthread_once(&once, find_own);
 	tid = identity_visible_tid(tid);
-	if (own_error || !tid || namespace_id(tid, "user", &user_namespace) || namespace_id(tid, "pid", &pid_namespace))
+	if (!tid || namespace_id(tid, "user", &user_namespace) || namespace_id(tid, "pid", &pid_namespace))
 		return uid;
-	if (user_namespace != own_user_namespace) {
+	if (user_namespace != own->user) {
 		fd = namespace_open(tid, "user");
-		return fd < 0 ? uid : user_behind(fd);
+		return fd < 0 ? IS_NAMESPACE | user_namespace : user_behind(fd);
 	}
-	return pid_namespace != own_pid_namespace ? IS_NAMESPACE | pid_namespace : uid;
+	return pid_namespace != own->pid ? IS_NAMESPACE | pid_namespace : uid;
 }

@@ -19,7 +19,7 @@ from tests.mount.conftest import StartOverlay, Twin
 from tests.support.cgroups import temporary_cgroup
 from tests.support.child import Child, run
 from tests.support.daemon import Overlay
-from tests.support.hold import held
+from tests.support.hold import held, waiting_threads
 from tests.support.users import ALICE, BOB, HOST, ROOT, Identity, Namespaces
 from tests.support.waiting import until
 
@@ -61,13 +61,8 @@ def slow_directory(native: Path) -> Iterator[None]:
     """Who wants a name in *native* waits: somebody lists it for ever, and somebody else wants to make a directory."""
     with Child() as maker, held(native):  # in this order: who waits cannot be ended before
         maker.call(_make_in_a_thread, native / "late")
-        until(lambda: _waits_for_a_lock(maker.pid), "the mkdir waits")
+        until(lambda: waiting_threads(maker.pid) == 1, "the mkdir waits")
         yield
-
-
-def _waits_for_a_lock(pid: int) -> bool:
-    states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
-    return "D" in states
 
 
 def _sees_new_names(directory: Path) -> bool:
@@ -101,6 +96,42 @@ def test_many_waits_of_one_user_hold_up_nobody_else(
         made.mkdir()
         made.rmdir()
     until(lambda: (slow / "late").is_dir(), "the mkdir goes on")
+
+
+def _make_all_in_threads(directories: list[Path]) -> None:
+    """What cannot be made: but the kernel first takes the lock of the directory above."""
+    for directory in directories:
+        threading.Thread(target=_try_to_make, args=(directory,), daemon=True).start()
+
+
+def _try_to_make(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        directory.mkdir()
+
+
+def _look_up(path: Path) -> bool:
+    return path.exists()
+
+
+@both
+def test_who_makes_his_proc_slow_holds_up_nobody_else(overlay: Overlay, twin: Twin) -> None:
+    """Where many wait, the daemon asks /proc who somebody is. It is his own directory there."""
+    slow, other = twin.native / "slow", twin.native / "other"
+    for directory in (slow, other):
+        directory.mkdir()
+    with contextlib.ExitStack() as stack:
+        many, maker = (stack.enter_context(Child(identity=identity)) for identity in (ALICE, ROOT))
+        callers = [stack.enter_context(Child()) for _ in range(12)]
+        stack.enter_context(slow_directory(slow))
+        many.call(_look_many_names_up, overlay.path(slow), 1)
+        until(lambda: waiting_threads(overlay.pid) >= 20, "many wait")
+        directories = [Path(f"/proc/{caller.pid}/ns") for caller in callers]
+        stack.enter_context(held(*directories))
+        maker.call(_make_all_in_threads, [directory / "new" for directory in directories])
+        until(lambda: waiting_threads(maker.pid) == len(callers), "everybody's directory in /proc is slow")
+        for caller in callers:
+            caller.begin(_look_up, overlay.path(other) / f"nothing-{caller.pid}")
+        assert run(lambda: _sees_new_names(overlay.path(other)), identity=BOB)
 
 
 # --- descriptors ------------------------------------------------------------------------------------------------------
