@@ -63,8 +63,9 @@ static bool owner_may_open(const struct request *request, int path_fd, uint32_t 
 
 /*
  * The open that the caller asks for, where the kernel then writes by itself. The owner's groups and capabilities do not
- * matter, and are not asked for, which would take longer than all else (to set-id bits they may; on these files such bits mean
- * nothing); nor is there anything to be done for him that the kernel does not do, but for O_TRUNC. Returns 0 or -errno.
+ * matter, and are not asked for, which would take longer than all else (to set-id bits they may matter; on these files
+ * such bits mean nothing). Nor is there anything to be done for him that the kernel does not do, but for O_TRUNC.
+ * Returns 0 or -errno.
  */
 static int open_once(const struct request *request, int path_fd, uint32_t flags)
 {
