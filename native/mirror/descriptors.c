@@ -78,7 +78,7 @@ static bool take(struct descriptors *descriptors, uint64_t user)
 {
 	struct holder **link = find(descriptors, user);
 
-	if (user && (descriptors->n_all >= 3 * descriptors->quarter || (*link && (*link)->n >= descriptors->quarter)))
+	if (descriptors->n_all >= 3 * descriptors->quarter || (*link && (*link)->n >= descriptors->quarter))
 		return false;
 	if (!*link) {
 		*link = calloc(1, sizeof(**link));
@@ -87,8 +87,18 @@ static bool take(struct descriptors *descriptors, uint64_t user)
 		(*link)->user = user;
 	}
 	(*link)->n++;
-	descriptors->n_all++;
 	return true;
+}
+
+/* Called with the lock held. */
+static void give(struct descriptors *descriptors, uint64_t user)
+{
+	struct holder **link = find(descriptors, user), *holder = *link;
+
+	if (--holder->n)
+		return;
+	*link = holder->next;
+	free(holder);
 }
 
 uint64_t descriptor_user(const struct request *request)
@@ -101,26 +111,23 @@ uint64_t descriptor_user(const struct request *request)
 
 bool descriptor_take(struct cgfs_mirror *mirror, uint64_t user)
 {
+	struct descriptors *descriptors = mirror->descriptors;
 	bool taken;
 
-	pthread_mutex_lock(&mirror->descriptors->lock);
-	taken = take(mirror->descriptors, user);
-	pthread_mutex_unlock(&mirror->descriptors->lock);
+	pthread_mutex_lock(&descriptors->lock);
+	taken = !user || take(descriptors, user);
+	descriptors->n_all += taken;
+	pthread_mutex_unlock(&descriptors->lock);
 	return taken;
 }
 
 void descriptor_give(struct cgfs_mirror *mirror, uint64_t user)
 {
 	struct descriptors *descriptors = mirror->descriptors;
-	struct holder **link, *holder;
 
 	pthread_mutex_lock(&descriptors->lock);
-	link = find(descriptors, user);
-	holder = *link;
 	descriptors->n_all--;
-	if (!--holder->n) {
-		*link = holder->next;
-		free(holder);
-	}
+	if (user)
+		give(descriptors, user);
 	pthread_mutex_unlock(&descriptors->lock);
 }
