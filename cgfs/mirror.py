@@ -89,7 +89,7 @@ class Mirror:
 
         *control_attach_types*: of each of *control_names*, what bpf(2) calls it; without them nobody who polls a
         control file is woken by changes that others make. *untouched*: the mirror answers for such control files by
-        itself; without it, each request on a control file comes to the relay.
+        itself; without it, all that they are and say is asked for at the relay.
 
         Raises OSError: EINVAL if *source* is on no cgroup2 mount, EPROTONOSUPPORT if the kernel's FUSE is too old,
         and those of mount(2).

@@ -54,10 +54,8 @@ void handle_lookup(struct request *request)
 static int become_caller(struct identity *identity, const struct request *request, int parent)
 {
 	const struct fuse_in_header *header = request->header;
-	const mode_t needed = S_IWUSR | S_IXUSR;
-	struct stat st;
 
-	if (fstat(parent, &st) == 0 && st.st_uid == header->uid && (st.st_mode & needed) == needed)
+	if (identity_owner_may(parent, header->uid, S_IWUSR | S_IXUSR))
 		return identity_take_owner(identity, header->uid, header->gid);
 	return identity_take(identity, header->pid, header->uid, header->gid, 0);
 }
@@ -259,7 +257,7 @@ static void listing_add_control_files(struct listing *listing, uint64_t director
 	const struct cgfs_mirror *mirror = listing->mirror;
 
 	for (size_t i = first; i < mirror->n_control_names; i++) {
-		uint64_t node = NODE_CONTROL | (uint64_t)i << 56 | (directory & NODE_ID_MASK);
+		uint64_t node = control_node(directory, i);
 		struct fuse_entry_out entry;
 		bool known = listing->plus && untouched_entry(mirror, listing->dir, node, &entry);
 

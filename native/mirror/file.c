@@ -52,15 +52,6 @@ static int open_as_caller(const struct request *request, int path_fd, uint32_t f
 	return error ? error : open_with(&identity, request, path_fd, flags);
 }
 
-/* Whether the file's mode allows the open to the caller as its owner. It is looked at anew: the kernel's may be old. */
-static bool owner_may_open(const struct request *request, int path_fd, uint32_t flags)
-{
-	mode_t needed = S_IWUSR | ((flags & O_ACCMODE) == O_WRONLY ? 0 : S_IRUSR);
-	struct stat st;
-
-	return fstat(path_fd, &st) == 0 && st.st_uid == request->header->uid && (st.st_mode & needed) == needed;
-}
-
 /*
  * The open that the caller asks for, where the kernel then writes by itself. The owner's groups and capabilities do not
  * matter, and are not asked for, which would take longer than all else (to set-id bits they may matter; on these files
@@ -70,7 +61,8 @@ static bool owner_may_open(const struct request *request, int path_fd, uint32_t 
 static int open_once(const struct request *request, int path_fd, uint32_t flags)
 {
 	const struct fuse_in_header *header = request->header;
-	bool owner = owner_may_open(request, path_fd, flags);
+	mode_t needed = S_IWUSR | ((flags & O_ACCMODE) == O_WRONLY ? 0 : S_IRUSR);
+	bool owner = identity_owner_may(path_fd, header->uid, needed);
 	struct identity AS_CALLER identity = {};
 	int error, fd;
 

@@ -58,6 +58,7 @@ struct cgfs_mirror {
 	size_t n_control_names;
 	uint32_t *control_attach_types;	/* of each; NULL: unknown */
 	struct cgfs_untouched untouched;	/* content NULL: unknown */
+	const char **note_names;		/* the untouched's own */
 	struct loop *loop;
 	struct backings *backings;
 	struct file_table *files;
@@ -134,6 +135,10 @@ enum file_kind {
 
 static inline bool node_is_control(uint64_t node) { return node & NODE_CONTROL; }
 static inline size_t node_control_index(uint64_t node) { return (node >> 56) & 0x7f; }
+static inline uint64_t control_node(uint64_t directory, size_t index)
+{
+	return NODE_CONTROL | (uint64_t)index << 56 | (directory & NODE_ID_MASK);
+}
 static inline enum file_kind node_kind(uint64_t node) { return node_is_control(node) ? KIND_PLAIN : (node >> 56) & 0x7f; }
 
 enum file_kind kind_of_name(const char *name);
@@ -241,6 +246,8 @@ void identity_drop(struct identity *identity);
  * capabilities matter, and they are not asked for, which takes long. He has none then, but for root, who stays root.
  */
 int identity_take_owner(struct identity *identity, uint32_t uid, uint32_t gid);
+/* Whether that is so of what fd (O_PATH will do) is open on. It is looked at anew: what the kernel has checked may be old. */
+bool identity_owner_may(int fd, uint32_t uid, mode_t needed);
 /* For a write judged by the writer's capabilities on a file that the opener opened: capabilities only. */
 int identity_take_capabilities(struct identity *identity, uint32_t tid);
 

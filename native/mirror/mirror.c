@@ -38,67 +38,58 @@ static int copy_attach_types(struct cgfs_mirror *mirror, const struct cgfs_mirro
 	return 0;
 }
 
+/* A copy of n texts with a NULL behind them, for free_texts(), also on error. Returns 0 or -errno. */
+static int copy_texts(const char *const *texts, size_t n, const char ***copy)
+{
+	*copy = calloc(n + 1, sizeof(**copy));
+	if (!*copy)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		(*copy)[i] = strdup(texts[i]);
+		if (!(*copy)[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void free_texts(const char **texts)
+{
+	for (size_t i = 0; texts && texts[i]; i++)
+		free((char *)(uintptr_t)texts[i]);
+	free(texts);
+}
+
 static int copy_control_names(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
 {
 	if (options->n_control_names > MAX_CONTROL_FILES)
 		return -EINVAL;
-	mirror->control_names = calloc(options->n_control_names + 1, sizeof(*mirror->control_names));
-	if (!mirror->control_names)
-		return -ENOMEM;
-	for (size_t i = 0; i < options->n_control_names; i++) {
-		char *name = strdup(options->control_names[i]);
-
-		if (!name)
-			return -ENOMEM;
-		mirror->control_names[mirror->n_control_names++] = name;
-	}
-	return 0;
+	mirror->n_control_names = options->n_control_names;
+	return copy_texts(options->control_names, options->n_control_names, &mirror->control_names);
 }
 
 static int copy_untouched(struct cgfs_mirror *mirror, const struct cgfs_untouched *untouched)
 {
-	size_t n_names = untouched ? mirror->n_control_names * untouched->n_notes : 0;
-	const char **names;
+	int error;
 
 	if (!untouched)
 		return 0;
-	names = calloc(n_names + 1, sizeof(*names));
+	error = copy_texts(untouched->note_names, mirror->n_control_names * untouched->n_notes, &mirror->note_names);
 	mirror->untouched = *untouched;
-	mirror->untouched.note_names = names;
+	mirror->untouched.note_names = mirror->note_names;
 	mirror->untouched.content = strdup(untouched->content);
-	if (!names || !mirror->untouched.content)
-		return -ENOMEM;
-	for (size_t i = 0; i < n_names; i++) {
-		names[i] = strdup(untouched->note_names[i]);
-		if (!names[i])
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static void free_untouched(struct cgfs_untouched *untouched)
-{
-	const char *const *names = untouched->note_names;
-
-	for (size_t i = 0; names && names[i]; i++)
-		free((char *)(uintptr_t)names[i]);
-	free((char **)(uintptr_t)names);
-	free((char *)(uintptr_t)untouched->content);
+	return error || mirror->untouched.content ? error : -ENOMEM;
 }
 
 static int open_source(struct cgfs_mirror *mirror, const char *source)
 {
 	struct statfs st;
-	struct statvfs flags;
 
 	mirror->source_fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (mirror->source_fd < 0 || fstatfs(mirror->source_fd, &st) < 0)
 		return -errno;
 	if (st.f_type != CGROUP2_SUPER_MAGIC)
 		return -EINVAL;
-	if (fstatvfs(mirror->source_fd, &flags) < 0)
-		return -errno;
-	mirror->read_only = flags.f_flag & ST_RDONLY;
+	mirror->read_only = st.f_flags & ST_RDONLY;
 	mirror->mount_fd = mirror->source_fd;
 	return kernfs_id_at(mirror->source_fd, "", AT_EMPTY_PATH, &mirror->source_id);
 }
@@ -298,11 +289,10 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 	destroy_parts(mirror);
 	close_fd(&mirror->fuse_fd);
 	close_fd(&mirror->source_fd);
-	for (size_t i = 0; i < mirror->n_control_names; i++)
-		free((char *)(uintptr_t)mirror->control_names[i]);
-	free(mirror->control_names);
+	free_texts(mirror->control_names);
+	free_texts(mirror->note_names);
 	free(mirror->control_attach_types);
-	free_untouched(&mirror->untouched);
+	free((char *)(uintptr_t)mirror->untouched.content);
 	free(mirror->mountpoint);
 	free(mirror);
 }

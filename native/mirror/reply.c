@@ -27,13 +27,11 @@ int send_message(const struct cgfs_mirror *mirror, const struct iovec *parts, in
  * In one piece, since the kernel pins the pages of each. It may come too late, for a request that was aborted: there is
  * nobody to tell.
  */
-static void send_reply(const struct request *request, const void *message, size_t size)
+static void send_reply(const struct request *request, void *message, size_t size)
 {
-	ssize_t written;
+	struct iovec part = {.iov_base = message, .iov_len = size};
 
-	do
-		written = write(request->mirror->fuse_fd, message, size);
-	while (written < 0 && errno == EINTR);
+	send_message(request->mirror, &part, 1);
 }
 
 void reply(const struct request *request, const void *data, size_t size)

@@ -79,7 +79,7 @@ bool untouched_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, s
 
 void handle_control_lookup(struct request *request, size_t index)
 {
-	uint64_t node = NODE_CONTROL | (uint64_t)index << 56 | (request->header->nodeid & NODE_ID_MASK);
+	uint64_t node = control_node(request->header->nodeid, index);
 	CLEANUP_FD int dir = node_open(request->mirror, node, O_RDONLY | O_DIRECTORY);
 	struct fuse_entry_out entry;
 
