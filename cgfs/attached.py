@@ -99,16 +99,26 @@ def _observe_once(target: Target, *, with_links: bool) -> State | None:
         programs = found.programs if len(found.programs) == 1 else _in_running_order(target, found.programs)
         if (len(programs) > 1 or links) and bpf.attached(target.cgroup_fd, target.file.attach_type) != found:
             return None
-        linked = Counter(link.prog_id for link in links)
-        attachments: list[Attachment] = []
-        left = Counter(program.id for program in programs)
-        for program in programs:
-            by_link = linked[program.id] >= left[program.id]
-            left[program.id] -= 1
-            attachments.append(_describe(target, found.flags, note, program, by_link=by_link))
+        attachments = tuple(
+            _describe(target, found.flags, note, program, by_link=by_link)
+            for program, by_link in zip(programs, _by_link(programs, links), strict=True)
+        )
     except (BlockingIOError, FileNotFoundError):  # a program was let go
         return None
-    return State(found.flags, found.revision, tuple(attachments), note)
+    return State(found.flags, found.revision, attachments, note)
+
+
+def _by_link(programs: tuple[AttachedProgram, ...], links: tuple[bpf.Link, ...]) -> list[bool]:
+    """Which of *programs* are attached by *links*; where the same one is attached directly, too, that comes first."""
+    if not links:
+        return [False] * len(programs)
+    linked = Counter(link.prog_id for link in links)
+    left = Counter(program.id for program in programs)
+    answer = []
+    for program in programs:
+        answer.append(linked[program.id] >= left[program.id])
+        left[program.id] -= 1
+    return answer
 
 
 def _in_running_order(target: Target, programs: tuple[AttachedProgram, ...]) -> tuple[AttachedProgram, ...]:

@@ -32,12 +32,12 @@ class Attributes:
     changed_at_ns: int
 
 
-def read(cgroup_fd: int, cgroup_id: int, file: ControlFile, *, wait: bool = True) -> Attributes:
+def read(cgroup_fd: int, cgroup_id: int, file: ControlFile) -> Attributes:
     """Those of *file* in the cgroup *cgroup_id*, open as *cgroup_fd* (borrowed).
 
-    Raises OSError: ENODEV if the cgroup is gone; EAGAIN if it would take long and must not *wait*.
+    Raises OSError ENODEV if the cgroup is gone.
     """
-    native = controllers_owner(cgroup_fd, cgroup_id, wait=wait)
+    native = controllers_owner(cgroup_fd, cgroup_id)
     kept = _kept(cgroup_fd, file)
     return Attributes(
         uid=kept.get("uid", native.uid),

@@ -8,17 +8,16 @@ Sources: pidfd_open(2), pidfd_getfd(2), capabilities(7), proc_pid_status(5), use
 
 import errno
 import os
-import re
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import NamedTuple
 
-from cgfs._native import lib
+from cgfs._native import ffi, lib
 from cgfs.bpf import Program
 from cgfs.descriptor import Descriptor
 
 _PIDFD_THREAD = os.O_EXCL  # include/uapi/linux/pidfd.h, Linux 6.9
+_USUAL_NUMBER_OF_GROUPS = 64
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO of include/linux/proc_ns.h: the inode number, a constant
 
 
@@ -80,48 +79,28 @@ class Caller:
         """
         own = frozenset({self.gid})
         try:
-            status = _status(self.tid)
-            namespace = Path(f"/proc/{self.tid}/ns/user").stat().st_ino
+            task = _task(self.tid)
         except (FileNotFoundError, ProcessLookupError):
             return Credentials(self.uid, self.gid, 0, "?", own, frozenset())
-        if (status.fsuid, status.fsgid) != (self.uid, self.gid):
-            return Credentials(self.uid, self.gid, status.pid, self.command, own, frozenset())
-        effective = status.capabilities if namespace == _INITIAL_USER_NAMESPACE else 0
+        if (task.fsuid, task.fsgid) != (self.uid, self.gid):
+            return Credentials(self.uid, self.gid, task.process, task.name, own, frozenset())
+        effective = task.effective if task.user_namespace == _INITIAL_USER_NAMESPACE else 0
         return Credentials(
             self.uid,
             self.gid,
-            status.pid,
-            self.command,
-            own | status.groups,
+            task.process,
+            task.name,
+            own.union(task.groups),
             frozenset([capability for capability in Capability if effective >> capability & 1]),
         )
 
     def who(self) -> Who:
-        """Who the thread is now; less to ask for than its credentials."""
-        return Who(self.uid, self.gid, self.pid, self.command)
-
-    @property
-    def pid(self) -> int:
-        """The thread's process; 0 if the thread is gone or not to be seen."""
+        """Who the thread is now; 0 and `?` if it is gone or not to be seen."""
         try:
-            with Descriptor(os.pidfd_open(self.tid)):
-                return self.tid  # a process is its first thread, and has its number
-        except OSError:  # ENOENT, before Linux 6.15 EINVAL: it is another thread, or there is none
-            pass
-        try:
-            return _status(self.tid).pid
+            task = _task(self.tid)
         except (FileNotFoundError, ProcessLookupError):
-            return 0
-
-    @property
-    def command(self) -> str:
-        """The thread's name with what is not printable escaped, `?` if it is gone or not to be seen."""
-        try:
-            name = _read(self.tid, "comm").removesuffix(b"\n")
-        except (FileNotFoundError, ProcessLookupError):
-            return "?"
-        text = name.decode(errors="backslashreplace")
-        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+            return Who(self.uid, self.gid, 0, "?")
+        return Who(self.uid, self.gid, task.process, task.name)
 
 
 def open_thread(tid: int) -> int:
@@ -141,44 +120,48 @@ def open_thread(tid: int) -> int:
 def open_process_of(tid: int) -> int:
     """A pidfd of the process that the thread *tid* is of. The caller closes it. Raises OSError ESRCH."""
     try:
-        process = _status(tid).pid
+        process = _task(tid).process
     except FileNotFoundError:
         raise ProcessLookupError(errno.ESRCH, f"there is no thread {tid}") from None
     return os.pidfd_open(process)
 
 
-class _Status(NamedTuple):
-    """What /proc/TID/status says: the thread's process, its fsuid and fsgid, its groups, and its effective capabilities
-    in its own user namespace.
+class _Task(NamedTuple):
+    """What /proc says of a thread: its process, its fsuid and fsgid, its groups, its effective capabilities in its own
+    user namespace, that namespace's inode number, and its name, with what is not printable escaped.
     """
 
-    pid: int
+    process: int
     fsuid: int
     fsgid: int
-    groups: frozenset[int]
-    capabilities: int
+    groups: list[int]
+    effective: int
+    user_namespace: int
+    name: str
 
 
-# The thread's name, which is whatever it likes, cannot make a line: the kernel escapes newlines in it.
-_STATUS = re.compile(
-    rb"\nTgid:\t(\d+)\n.*?"
-    rb"\nUid:\t(?:\d+\t){3}(\d+)\nGid:\t(?:\d+\t){3}(\d+)\n.*?"
-    rb"\nGroups:\t([\d ]*)\n.*?"
-    rb"\nCapEff:\t([0-9a-f]+)\n",
-    re.DOTALL,
-)
-
-
-def _status(tid: int) -> _Status:
+def _task(tid: int) -> _Task:
     """Raises OSError: ENOENT or ESRCH if there is no such thread."""
-    match = _STATUS.search(_read(tid, "status"))
-    if match is None:
-        raise OSError(errno.EIO, f"/proc/{tid}/status is not as proc_pid_status(5) says")
-    pid, fsuid, fsgid, groups, capabilities = match.groups()
-    return _Status(int(pid), int(fsuid), int(fsgid), frozenset(map(int, groups.split())), int(capabilities, 16))
+    task = ffi.new("struct cgfs_task *")
+    room = _USUAL_NUMBER_OF_GROUPS
+    while True:
+        groups = ffi.new("uint32_t[]", room)
+        result = lib.cgfs_task_read(tid, task, groups, room)
+        if result < 0:
+            raise OSError(-result, f"asking for thread {tid}: {os.strerror(-result)}")
+        if task.n_groups <= room:
+            break
+        room = task.n_groups
+    return _Task(
+        task.process,
+        task.fsuid,
+        task.fsgid,
+        list(groups[0 : task.n_groups]),
+        task.effective,
+        task.user_namespace,
+        _printable(ffi.string(task.name).decode(errors="backslashreplace")),
+    )
 
 
-def _read(tid: int, name: str) -> bytes:
-    """A small file of /proc/TID, which comes whole with the first read."""
-    with Descriptor(os.open(f"/proc/{tid}/{name}", os.O_RDONLY | os.O_CLOEXEC)) as file:
-        return os.read(file.fd, 1 << 16)
+def _printable(name: str) -> str:
+    return name if name.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)

@@ -39,18 +39,15 @@ def cgroup_id(cgroup_fd: int) -> int:
     return os.fstat(cgroup_fd).st_ino
 
 
-def controllers_owner(cgroup_fd: int, id_: int, *, wait: bool = True) -> Owner:
+def controllers_owner(cgroup_fd: int, id_: int) -> Owner:
     """Who owns cgroup.controllers of the cgroup *id_*, open as *cgroup_fd* (borrowed): whoever made the cgroup, since
     delegation leaves that file alone.
 
     The file is found by its kernfs id, which is found by its name once: for that the kernel takes the directory's lock,
-    which a mkdir or rmdir in it holds as long as it takes. Raises OSError: ENODEV if the cgroup is gone; EAGAIN, unless
-    it may *wait*, if the id is not known yet.
+    which a mkdir or rmdir in it holds as long as it takes. Raises OSError ENODEV if the cgroup is gone.
     """
     file_id = _controllers_ids.get(id_)
     if file_id is None:
-        if not wait:
-            raise OSError(errno.EAGAIN, "cgroup.controllers has not been looked up yet")
         file_id = _find_controllers(cgroup_fd, id_)
     uid, gid = ffi.new("uint32_t *"), ffi.new("uint32_t *")
     result = lib.cgfs_cgroup_file_owner(cgroup_fd, file_id, uid, gid)

@@ -1,23 +1,23 @@
 """Changes of filters on behalf of others: one after the other for each file, permitted, logged, and told to watchers.
 
 Owns the order in which changes of one file happen, the log of them, and what the mount demands of those who make them.
-What a change does to the kernel is cgfs/filters.py's. A change waits for locks of the kernel, so it runs in a thread,
-and holds up nothing but other changes of the same file.
+What a change does to the kernel is cgfs/filters.py's. A change may wait for locks of the kernel; it is made in the
+thread that was asked for it, and holds up nothing but other changes of the same file.
 
 Each change is one line of the log, and so is each that was refused. Names in it are other people's: they are written as
 JSON strings, so that they are one word and no control sequence.
 """
 
+import contextlib
 import errno
 import json
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from weakref import WeakValueDictionary
-
-import trio
+from queue import SimpleQueue
 
 from cgfs import attributes, filters, guard
 from cgfs.abi import Attach
@@ -27,12 +27,12 @@ from cgfs.caller import Caller, Capability, Credentials, Who
 from cgfs.control import Command, NoneCommand, SetProgram, SetText, program_line, text_line
 from cgfs.filters import Change
 from cgfs.handles import opened
+from cgfs.locks import LockByKey, computing
 from cgfs.mirror import Mirror
 from cgfs.notes import Stamp
 from cgfs.store import ProgramStore
 from cgfs.store.entry import User
 from cgfs.text_filter import parse_text
-from cgfs.threads import computing, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ _UNPRIVILEGED_BPF_DISABLED = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
 _LONGEST_IN_LOG = 200
 _SWEEP_S = 60.0
 _TELL_S = 0.01
+_END = 0  # no node has that id
 
 
 def unprivileged_bpf() -> bool:
@@ -57,74 +58,66 @@ class Changes:
         self._mirror = mirror
         self._attach_cap = attach_cap
         self._store = store
-        self._locks: WeakValueDictionary[int, trio.Lock] = WeakValueDictionary()  # by node; those in use
-        self._untold: set[int] = set()  # nodes
-        self._something_untold = trio.Event()
+        self._in_turn = LockByKey()  # by node
+        self._untold: SimpleQueue[int] = SimpleQueue()  # nodes, and _END
 
-    async def attach(
-        self, node: int, wanted: Attach, caller: Caller, opener: Credentials, succeed: Callable[[], None]
-    ) -> None:
-        """*caller* attaches a program that is open in it, through a file that *opener* opened for writing. *succeed* is
-        called when it is done, in the thread that did it, so that the caller need not wait for this task.
-        """
+    def attach(self, node: int, wanted: Attach, caller: Caller, opener: Credentials) -> None:
+        """*caller* attaches a program that is open in it, through a file that *opener* opened for writing."""
+        who = caller.who()
 
-        def act(who: Who, target: Target) -> Change:
+        def act(target: Target) -> Change:
             self._check_attach_cap(opener)
             with caller.open_program(wanted.prog_fd) as given:
                 change = filters.set_program(target, given, wanted.mode, _stamp(who))
                 self._keep(given, who)
             return change
 
-        def carry_out() -> Change:
-            who = caller.who()
-            change = self._carry_out(node, who, f"attach {wanted.mode.name.lower()}", partial(act, who))
-            succeed()
-            return change
+        self._change(node, who, f"attach {wanted.mode.name.lower()}", act)
 
-        await self._in_turn(node, caller.uid, carry_out)
-
-    async def command(self, node: int, command: Command, opener: Credentials) -> None:
+    def command(self, node: int, command: Command, opener: Credentials) -> None:
         """Carry out a command that was written to a file which *opener* opened."""
         if isinstance(command, NoneCommand):
-            await self._change(node, opener, "none", partial(_clear, opener))
+            self._change(node, opener, "none", partial(_clear, opener))
         elif isinstance(command, SetProgram):
             words = program_line(command.tag, command.mode)
-            await self._change(node, opener, words, partial(self._set_stored, command, opener))
+            self._change(node, opener, words, partial(self._set_stored, command, opener))
         else:
             words = text_line(command.text, command.mode)
-            await self._change(node, opener, words, partial(self._set_text, command, opener))
+            self._change(node, opener, words, partial(self._set_text, command, opener))
 
-    async def attributes(
-        self, node: int, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None
-    ) -> None:
+    def attributes(self, node: int, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None) -> None:
         """*who* changes mode, owner and group of a file, as far as they are not None."""
 
         def act(target: Target) -> Change:
             attributes.change(target.cgroup_fd, target.cgroup_id, target.file, who, mode=mode, uid=uid, gid=gid)
             return Change(b"", b"", changed=False)
 
-        await self._change(node, who, "chmod or chown", act)
+        self._change(node, who, "chmod or chown", act)
 
-    async def tell_for_ever(self) -> None:
-        """Tell those who poll or watch a file of its changes: at once, and then of all that came within a moment once.
-        To tell one costs more than a change does.
+    @contextlib.contextmanager
+    def looked_after(self) -> Iterator[None]:
+        """While the `with` block runs, those who poll or watch a file are told of its changes, and what belongs to
+        filters that went with their cgroups is let go.
         """
-        while True:
-            await self._something_untold.wait()
-            self._something_untold = trio.Event()
-            nodes, self._untold = self._untold, set()
-            for node in nodes:
-                self._mirror.control_changed(node)
-            await trio.sleep(_TELL_S)
+        teller = threading.Thread(target=self._tell_for_ever, name="tell")
+        teller.start()
+        threading.Thread(target=_sweep_for_ever, name="sweep", daemon=True).start()
+        try:
+            yield
+        finally:
+            self._untold.put(_END)
+            teller.join()  # it uses the mirror
 
-    async def sweep_for_ever(self) -> None:
-        """Let go what belongs to filters that went with their cgroups, now and then."""
-        while True:
-            try:
-                await trio.to_thread.run_sync(guard.sweep)
-            except OSError as error:
-                log.info("pins of former filters stay: %s", error)
-            await trio.sleep(_SWEEP_S)
+    def _tell_for_ever(self) -> None:
+        """At once, and then of all that came within a moment once: to tell one costs more than a change does."""
+        nodes: set[int] = set()
+        while _END not in nodes:
+            nodes = {self._untold.get()}
+            while not self._untold.empty():
+                nodes.add(self._untold.get())
+            for node in nodes - {_END}:
+                self._mirror.control_changed(node)
+            time.sleep(_TELL_S)
 
     def _set_stored(self, command: SetProgram, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
@@ -153,20 +146,8 @@ class Changes:
         if self._attach_cap and Capability.NET_ADMIN not in opener.capabilities:
             raise OSError(errno.EPERM, "this mount demands CAP_NET_ADMIN of whoever opens the file to attach a filter")
 
-    async def _change(self, node: int, who: Who, what: str, act: Callable[[Target], Change]) -> None:
-        await self._in_turn(node, who.uid, partial(self._carry_out, node, who, what, act))
-
-    async def _in_turn(self, node: int, uid: int, carry_out: Callable[[], Change]) -> None:
-        lock = self._locks.get(node)
-        if lock is None:
-            lock = self._locks[node] = trio.Lock()
-        change = await in_thread(uid, carry_out, alone=lock)
-        if change.changed:
-            self._untold.add(node)
-            self._something_untold.set()
-
-    def _carry_out(self, node: int, who: Who, what: str, act: Callable[[Target], Change]) -> Change:
-        with opened(self._mirror, node) as target:
+    def _change(self, node: int, who: Who, what: str, act: Callable[[Target], Change]) -> None:
+        with self._in_turn.holding(node), opened(self._mirror, node) as target:
             try:
                 change = act(target)
             except OSError as error:
@@ -174,7 +155,18 @@ class Changes:
                 raise
             if change.changed:
                 _log_changed(target, who, change)
-            return change
+        if change.changed:
+            self._untold.put(node)
+
+
+def _sweep_for_ever() -> None:
+    """Now and then let go what belongs to filters that went with their cgroups."""
+    while True:
+        try:
+            guard.sweep()
+        except OSError as error:
+            log.info("pins of former filters stay: %s", error)
+        time.sleep(_SWEEP_S)
 
 
 def _clear(opener: Credentials, target: Target) -> Change:

@@ -1,8 +1,7 @@
 """The life of one mirror: mount, serve, unmount.
 
 Owns the order in which the parts are started and ended, the signals, and the word that the mount answers.
-What the parts do is theirs: the mirror's (cgfs/mirror.py), the control files' (cgfs/operations.py,
-cgfs/ioctl.py).
+What the parts do is theirs: the mirror's (cgfs/mirror.py), the control files' (cgfs/operations.py).
 
 Whatever ends it, umount(8), a signal or an error, no mount is left behind.
 """
@@ -13,19 +12,18 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
-import pyfuse3
-import trio
-
-from cgfs import attributes, ioctl, mountinfo, notes
+from cgfs import attributes, mountinfo, notes
 from cgfs.attached import booted_at_s
 from cgfs.changes import Changes, unprivileged_bpf
 from cgfs.control import CONTROL_FILES, NONE
-from cgfs.handles import OpenFiles
 from cgfs.mirror import Mirror, Untouched
 from cgfs.mount_options import MountOptions
 from cgfs.operations import Operations
@@ -40,12 +38,7 @@ _PATIENCE_S = 2.0
 _PAUSE_S = 0.05
 _LONGEST_END_S = 5.0
 """How long the connection may take to end with its mount, before a mount elsewhere is the reason that it does not."""
-_REQUESTS = 1 << 20
-"""Of control files at a time: each waits for itself, and must not keep others from being read."""
-_IDLE_TASKS = 16
-"""Of pyfuse3's, that stay for the next requests. Each has a buffer for the largest one: to get it and to free it costs
-more than to answer a request.
-"""
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,35 +91,45 @@ def serve(settings: Settings, ready: Callable[[], None]) -> None:
     os.umask(0o077)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    happens: SimpleQueue[int | None] = SimpleQueue()  # a signal's number; None: the connection has ended
+    with _signals(happens.put):
+        _serve(settings, happens, ready)
+
+
+@contextlib.contextmanager
+def _signals(receive: Callable[[int], None]) -> Iterator[None]:
+    """While the `with` block runs, *receive* is called for SIGTERM and SIGINT, and nothing else comes of them."""
+    former = {number: signal.signal(number, lambda number, _: receive(number)) for number in _ENDING}
     try:
-        trio.run(_serve, settings, ready)
-    except BaseExceptionGroup as group:
-        raise _first_of(group) from group
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
-async def _serve(settings: Settings, ready: Callable[[], None]) -> None:
-    with (
-        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
-        _mounted(settings) as mirror,
-        _control_files(mirror, settings.options) as (open_files, changes),
-    ):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_unmount_on_signal, signals, mirror, settings.mountpoint)
-            nursery.start_soon(partial(pyfuse3.main, min_tasks=_IDLE_TASKS, max_tasks=_REQUESTS))
-            await trio.to_thread.run_sync(mirror.start)
-            await _wait_for_an_answer(settings.mountpoint)
+def _serve(settings: Settings, happens: "SimpleQueue[int | None]", ready: Callable[[], None]) -> None:
+    attach_cap = settings.options.attach_cap
+    with _mounted(settings) as mirror:
+        changes = Changes(
+            mirror,
+            attach_cap=unprivileged_bpf() if attach_cap is None else attach_cap,
+            store=default_store(make=True),
+        )
+        with changes.looked_after():
+            mirror.start(Operations(mirror, changes, ended=partial(happens.put, None)))
+            _wait_for_an_answer(settings.mountpoint)
             log.info("serving %s on %s", settings.source, settings.mountpoint)
             ready()
-            nursery.start_soon(changes.tell_for_ever)
-            nursery.start_soon(changes.sweep_for_ever)
-            await ioctl.serve(mirror, open_files, changes)  # until the connection has ended
-            nursery.cancel_scope.cancel()
+            number = happens.get()
+            if number is not None:
+                log.info("unmounting %s on %s", settings.mountpoint, signal.Signals(number).name)
+                _end(mirror, settings.mountpoint, happens)
 
 
-async def _wait_for_an_answer(mountpoint: Path) -> None:
+def _wait_for_an_answer(mountpoint: Path) -> None:
     """Have another process read a control file: a thread of ours that waited for ourselves could not be killed."""
     path = mountpoint / CONTROL_FILES[0].name
-    done = await trio.run_process(["cat", path], capture_stdout=True, capture_stderr=True, check=False)
+    done = subprocess.run(["cat", path], capture_output=True, check=False)
     if done.returncode != 0:
         raise OSError(errno.EIO, f"the mount does not answer: {done.stderr.decode(errors='replace').strip()}")
 
@@ -159,47 +162,30 @@ def _mounted(settings: Settings) -> Iterator[Mirror]:
         mirror.close()
 
 
-@contextlib.contextmanager
-def _control_files(mirror: Mirror, options: MountOptions) -> Iterator[tuple[OpenFiles, Changes]]:
-    """pyfuse3 at the relay's other end: it takes a descriptor for a mount point, and closes it."""
-    attach_cap = unprivileged_bpf() if options.attach_cap is None else options.attach_cap
-    open_files, changes = OpenFiles(), Changes(mirror, attach_cap=attach_cap, store=default_store(make=True))
-    operations = Operations(mirror, open_files, changes)
-    pyfuse3.init(operations, f"/dev/fd/{os.dup(mirror.relay_fd)}", options=set())
-    try:
-        yield open_files, changes
-    finally:
-        pyfuse3.close(unmount=False)
-
-
-async def _unmount_on_signal(signals: AsyncIterator[int], mirror: Mirror, mountpoint: Path) -> None:
-    """The connection ends with the mount, and with the connection everything else."""
-    number = await anext(aiter(signals))
-    log.info("unmounting %s on %s", mountpoint, signal.Signals(number).name)
-    await trio.to_thread.run_sync(mirror.let_go)
-    if not await _unmount_when_unused(mountpoint):
+def _end(mirror: Mirror, mountpoint: Path, happens: "SimpleQueue[int | None]") -> None:
+    """Unmount, and return when the connection has ended."""
+    mirror.let_go()
+    if not _unmount_when_unused(mountpoint):
         log.warning("%s is in use: whoever uses it gets ENOTCONN from now on", mountpoint)
-        await trio.to_thread.run_sync(unmount_by_force, mountpoint)
-    await trio.sleep(_LONGEST_END_S)
-    log.warning("%s is also mounted elsewhere: whoever uses it there gets ENOTCONN from now on", mountpoint)
-    logging.shutdown()
-    os._exit(0)  # closes /dev/fuse, and that ends the connection
+        unmount_by_force(mountpoint)
+    try:
+        while happens.get(timeout=_LONGEST_END_S) is not None:
+            pass  # a signal more
+    except Empty:
+        log.warning("%s is also mounted elsewhere: whoever uses it there gets ENOTCONN from now on", mountpoint)
+        logging.shutdown()
+        os._exit(0)  # closes /dev/fuse, and that ends the connection
 
 
-async def _unmount_when_unused(mountpoint: Path) -> bool:
+def _unmount_when_unused(mountpoint: Path) -> bool:
     """Unmount as soon as nobody uses the mount. False where somebody still did after _PATIENCE_S."""
-    with trio.move_on_after(_PATIENCE_S):
-        while True:
-            try:
-                await trio.to_thread.run_sync(unmount, mountpoint)
-                return True
-            except OSError as error:
-                if error.errno != errno.EBUSY:
-                    return True  # unmounted by somebody else
-            await trio.sleep(_PAUSE_S)
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            unmount(mountpoint)
+            return True
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                return True  # unmounted by somebody else
+        time.sleep(_PAUSE_S)
     return False
-
-
-def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = group.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

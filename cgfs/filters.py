@@ -20,9 +20,9 @@ from cgfs import bpf, guard, notes, text_filter
 from cgfs.attached import Attachment, How, State, Target, observe
 from cgfs.bpf import AttachFlags, Program, ProgramInfo
 from cgfs.control import Mode
+from cgfs.locks import computing
 from cgfs.notes import Kind, Note, NotedProgram, Stamp
 from cgfs.text_filter import TextFilter
-from cgfs.threads import computing
 
 _TRIES = 100
 _KERNEL_MODES = AttachFlags.ALLOW_OVERRIDE | AttachFlags.ALLOW_MULTI

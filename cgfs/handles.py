@@ -7,7 +7,6 @@ has begun to read.
 
 import contextlib
 import errno
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -46,9 +45,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class OpenFile:
-    """*opener* is None for a file that is open for reading only, opened by the mirror. *snapshot* is what its reader is
-    reading.
-    """
+    """*opener* is None for a file that is open for reading only. *snapshot* is what its reader is reading."""
 
     node: int
     opener: Credentials | None
@@ -56,17 +53,24 @@ class OpenFile:
 
 
 class OpenFiles:
-    """The open control files by their file handle. A handle is never used again."""
+    """The open control files by their file handle, as far as anything has to be known of them."""
 
     def __init__(self) -> None:
         self._files: dict[int, OpenFile] = {}
-        self._handles = itertools.count(1)
         self._snapshots: WeakValueDictionary[bytes, Snapshot] = WeakValueDictionary()
 
-    def add(self, file: OpenFile) -> int:
-        handle = next(self._handles)
+    def add(self, handle: int, file: OpenFile) -> None:
         self._files[handle] = file
-        return handle
+
+    def get(self, handle: int) -> OpenFile | None:
+        return self._files.get(handle)
+
+    def readable(self, handle: int, node: int) -> OpenFile:
+        """The open file; one that is open for reading only is known from here on. It is open on *node*."""
+        return self._files.get(handle) or self._files.setdefault(handle, OpenFile(node, None))
+
+    def remove(self, handle: int) -> None:
+        self._files.pop(handle, None)
 
     def snapshot(self, content: bytes) -> Snapshot:
         """The one for all who are reading this content: however many they are, it costs its memory once."""
@@ -74,21 +78,3 @@ class OpenFiles:
         if found is None:
             found = self._snapshots[content] = Snapshot(content)
         return found
-
-    def get(self, handle: int) -> OpenFile:
-        """Raises OSError: EBADF if no such file is open."""
-        try:
-            return self._files[handle]
-        except KeyError:
-            raise OSError(errno.EBADF, f"no control file is open with handle {handle}") from None
-
-    def readable(self, handle: int, mirror: Mirror) -> OpenFile:
-        """As `get`; a file that *mirror* has opened for reading is known from its first read here on."""
-        if handle not in self._files:
-            node = mirror.reader_node(handle)
-            if node:
-                self._files[handle] = OpenFile(node, None)
-        return self.get(handle)
-
-    def remove(self, handle: int) -> None:
-        self._files.pop(handle, None)

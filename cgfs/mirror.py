@@ -1,13 +1,11 @@
 """The mirror of a cgroup2 directory, as Python sees it.
 
-Owns the mount and the node ids of control files. The mirrored tree itself is served by C threads
-(native/mirror), which never take the interpreter's lock; what comes to Python is each request on a control file
-(over `relay_fd`, for pyfuse3) and each ioctl on one (`next_ioctl`). Must not decide what a control file says.
+Owns the mount and the node ids of control files. The mirrored tree itself is served by C threads (native/mirror), which
+take the interpreter's lock for control files only, and ask then (cgfs/edge.py). Must not decide what such a file says.
 
 Sources: native/mirror/mirror.h; native/mirror/internal.h for the layout of node ids.
 """
 
-import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cgfs._native import ffi, lib
+from cgfs.edge import OPERATIONS, Control
 
 ROOT_NODE = 1
 """The node id of the mirror's root, whatever the id of the cgroup that it shows."""
@@ -37,21 +36,6 @@ def control_node(directory: int, index: int) -> int:
 def split_control_node(node: int) -> tuple[int, int]:
     """The directory's node id and the row's index of a control file's node id."""
     return node & _DIRECTORY_MASK, node >> _INDEX_SHIFT & _INDEX_MASK
-
-
-@dataclass(frozen=True, slots=True)
-class ControlIoctl:
-    """An ioctl on a control file. Its caller waits in the kernel until `Mirror.answer`."""
-
-    unique: int
-    node: int
-    file_handle: int
-    command: int
-    tid: int
-    """The calling thread; 0 if it has no number in the daemon's PID namespace."""
-    uid: int
-    gid: int
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +73,7 @@ class Mirror:
 
         *control_attach_types*: of each of *control_names*, what bpf(2) calls it; without them nobody who polls a
         control file is woken by changes that others make. *untouched*: the mirror answers for such control files by
-        itself; without it, all that they are and say is asked for at the relay.
+        itself; without it, all that they are and say is asked of `Control`.
 
         Raises OSError: EINVAL if *source* is on no cgroup2 mount, EPROTONOSUPPORT if the kernel's FUSE is too old,
         and those of mount(2).
@@ -113,18 +97,18 @@ class Mirror:
         opened = ffi.new("struct cgfs_mirror **")
         _check(lib.cgfs_mirror_open(options, opened), f"cannot mount a mirror of {source} on {mountpoint}")
         self._mirror = opened[0]
-        self.relay_fd: int = lib.cgfs_mirror_relay_fd(self._mirror)
-        """Speaks as /dev/fuse does, for control files only. Borrowed: give pyfuse3 a dup() of it."""
-        self.ioctl_fd: int = lib.cgfs_mirror_ioctl_fd(self._mirror)
-        """Readable while `next_ioctl` has something to say, its end included. Borrowed."""
         self.mount_fd: int = lib.cgfs_mirror_mount_fd(self._mirror)
         """A directory of the cgroup2 mount, for open_by_handle_at. Borrowed."""
         self.source_id: int = lib.cgfs_mirror_source_id(self._mirror)
         """The id of the cgroup that ROOT_NODE stands for."""
 
-    def start(self) -> None:
-        """Answer requests from now on. Raises OSError: EAGAIN or ENOMEM if no thread can be had."""
-        _check(lib.cgfs_mirror_start(self._mirror), "cannot start to serve the mirror")
+    def start(self, control: Control) -> None:
+        """Answer requests from now on; *control* decides about control files.
+
+        Raises OSError: EAGAIN or ENOMEM if no thread can be had.
+        """
+        self._control = ffi.new_handle(control)
+        _check(lib.cgfs_mirror_start(self._mirror, OPERATIONS, self._control), "cannot start to serve the mirror")
 
     def let_go(self) -> None:
         """Before the mirror is unmounted: keep it no longer.
@@ -150,40 +134,6 @@ class Mirror:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def next_ioctl(self) -> ControlIoctl | None:
-        """Take the ioctl that has waited longest; None if none waits.
-
-        Raises OSError: ENODEV once the connection has ended.
-        """
-        ioctl = ffi.new("struct cgfs_control_ioctl *")
-        error = lib.cgfs_mirror_next_ioctl(self._mirror, ioctl)
-        if error == -errno.EAGAIN:
-            return None
-        _check(error, "the mirror is not mounted any more")
-        return ControlIoctl(
-            unique=ioctl.unique,
-            node=ioctl.node,
-            file_handle=ioctl.file_handle,
-            command=ioctl.command,
-            tid=ioctl.tid,
-            uid=ioctl.uid,
-            gid=ioctl.gid,
-            data=bytes(ffi.buffer(ioctl.data, ioctl.size)),
-        )
-
-    def reader_node(self, file_handle: int) -> int:
-        """The control file that the mirror itself has opened for reading with that handle; 0 if there is none."""
-        return int(lib.cgfs_mirror_reader_node(self._mirror, file_handle))
-
-    def answer(self, unique: int, errno_: int) -> None:
-        """Let the caller of the ioctl *unique* go on: with success (0) or that errno.
-
-        Whoever is not there any more cannot be answered, and needs no answer.
-        """
-        error = lib.cgfs_mirror_answer_ioctl(self._mirror, unique, errno_)
-        if error not in (-errno.ENOENT, -errno.ENODEV):
-            _check(error, "an ioctl cannot be answered")
 
     def control_changed(self, node: int) -> None:
         """Tell whoever polls or watches the control file *node* that its content has changed."""

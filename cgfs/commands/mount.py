@@ -55,7 +55,7 @@ def command(mountpoint: Path, source: Path | None, options: str, foreground: boo
 
     settings = daemon.settings_of(mountpoint, source, parsed)
     if foreground:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+        _log_to(_handler(logging.StreamHandler(sys.stderr), "%(asctime)s %(levelname)s %(message)s"))
         daemon.serve(settings, lambda: _say_ready(ready_fd))
     else:
         background.start(partial(_serve_behind, settings))
@@ -70,16 +70,25 @@ def _say_ready(ready_fd: int | None) -> None:
 def _serve_behind(settings: "Settings", ready: Callable[[], None]) -> None:
     from cgfs import daemon
 
-    logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
+    _log_to(_log_handler())
     daemon.serve(settings, ready)
 
 
+def _log_to(handler: logging.Handler) -> None:
+    """What no line shows is not asked for: that takes longer than to write one (logging's HOWTO, "Optimization")."""
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
 def _log_handler() -> logging.Handler:
-    handler: logging.Handler
+    words = f"cgfs[{os.getpid()}]"
     if _SYSLOG.exists():
-        handler = logging.handlers.SysLogHandler(str(_SYSLOG), logging.handlers.SysLogHandler.LOG_DAEMON)
-        handler.setFormatter(logging.Formatter(f"cgfs[{os.getpid()}]: %(levelname)s %(message)s"))
-    else:
-        handler = logging.handlers.WatchedFileHandler(_LOG_FILE)
-        handler.setFormatter(logging.Formatter("%(asctime)s cgfs[%(process)d] %(levelname)s %(message)s"))
+        to_syslog = logging.handlers.SysLogHandler(str(_SYSLOG), logging.handlers.SysLogHandler.LOG_DAEMON)
+        return _handler(to_syslog, f"{words}: %(levelname)s %(message)s")
+    return _handler(logging.handlers.WatchedFileHandler(_LOG_FILE), f"%(asctime)s {words} %(levelname)s %(message)s")
+
+
+def _handler(handler: logging.Handler, format_: str) -> logging.Handler:
+    handler.setFormatter(logging.Formatter(format_))
     return handler

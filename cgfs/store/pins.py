@@ -36,15 +36,13 @@ class PinStore:
         Raises OSError EDQUOT if it is more by itself than one user may keep.
         """
         info = program.info()
-        name, own, alike = f"{uid}-{info.id}-{info.tag}", f"{uid}-", f"-{info.tag}"
-        with os.scandir(self.directory) as found:
-            there = [each.name for each in found if each.name.startswith(own) and each.name.endswith(alike)]
-        if name in there or any(self._does_the_same(each, program) for each in there):
+        path = self.directory / f"{uid}-{info.id}-{info.tag}"
+        if path.exists() or self._has_alike(program, uid, info.tag):
             return
         self._make_room(uid, _memory_of(program))
-        program.pin(self.directory / name)
-        os.chmod(self.directory / name, 0o600)
-        os.chown(self.directory / name, uid, gid)
+        program.pin(path)
+        os.chmod(path, 0o600)
+        os.chown(path, uid, gid)
 
     def remove(self, key: str) -> None:
         """Remove the pin named *key*. Raises OSError ENOENT if it is not there."""
@@ -78,6 +76,13 @@ class PinStore:
     def load(self, entry: Entry) -> Program:
         """Open the pinned program, which the caller owns then."""
         return Program.pinned(self.directory / entry.key)
+
+    def _has_alike(self, program: Program, uid: int, tag: str) -> bool:
+        """Whether a pin of that user does what *program* (borrowed), which has that tag, does."""
+        own, alike = f"{uid}-", f"-{tag}"
+        with os.scandir(self.directory) as found:
+            names = [each.name for each in found if each.name.startswith(own) and each.name.endswith(alike)]
+        return any(self._does_the_same(name, program) for name in names)
 
     def _does_the_same(self, key: str, program: Program) -> bool:
         """Whether what is pinned as *key* does what *program* (borrowed) does."""

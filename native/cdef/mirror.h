@@ -21,26 +21,49 @@ struct cgfs_mirror_options {
 	const struct cgfs_untouched *untouched;
 };
 
-struct cgfs_control_ioctl {
-	uint64_t unique;
-	uint64_t node;
-	uint64_t file_handle;
-	uint32_t command;
+struct cgfs_caller {
 	uint32_t tid, uid, gid;
-	uint32_t open_flags;
-	uint32_t size;
-	uint8_t data[256];
+};
+
+struct cgfs_control_attributes {
+	uint32_t uid, gid;
+	uint32_t mode;
+	uint64_t size;
+	uint64_t modified_ns, changed_ns;
+};
+
+struct cgfs_control_change {
+	int64_t mode, uid, gid;
+};
+
+struct cgfs_control_operations {
+	int (*getattr)(void *context, uint64_t node, struct cgfs_control_attributes *attributes);
+	int (*setattr)(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change);
+	int (*open)(void *context, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller);
+	int (*read)(void *context, uint64_t node, uint64_t file_handle, uint64_t offset, char *data, uint32_t size);
+	int (*write)(void *context, uint64_t file_handle, const char *data, uint32_t size);
+	int (*ioctl)(void *context, uint64_t file_handle, const struct cgfs_caller *caller, uint32_t command,
+		     const void *data, uint32_t size);
+	int (*release)(void *context, uint64_t file_handle);
+	int (*ended)(void *context);
 };
 
 int cgfs_mirror_open(const struct cgfs_mirror_options *options, struct cgfs_mirror **mirror);
-int cgfs_mirror_start(struct cgfs_mirror *mirror);
+int cgfs_mirror_start(struct cgfs_mirror *mirror, const struct cgfs_control_operations *control, void *context);
 void cgfs_mirror_let_go(struct cgfs_mirror *mirror);
 void cgfs_mirror_close(struct cgfs_mirror *mirror);
-int cgfs_mirror_relay_fd(const struct cgfs_mirror *mirror);
-int cgfs_mirror_ioctl_fd(const struct cgfs_mirror *mirror);
-int cgfs_mirror_next_ioctl(struct cgfs_mirror *mirror, struct cgfs_control_ioctl *ioctl);
-int cgfs_mirror_answer_ioctl(struct cgfs_mirror *mirror, uint64_t unique, int error);
-uint64_t cgfs_mirror_reader_node(struct cgfs_mirror *mirror, uint64_t file_handle);
 int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror);
 uint64_t cgfs_mirror_source_id(const struct cgfs_mirror *mirror);
 void cgfs_mirror_control_changed(struct cgfs_mirror *mirror, uint64_t node);
+
+/* struct cgfs_control_operations, as cgfs/mirror.py defines them. */
+extern "Python" {
+	int cgfs_python_getattr(void *, uint64_t, struct cgfs_control_attributes *);
+	int cgfs_python_setattr(void *, uint64_t, const struct cgfs_caller *, const struct cgfs_control_change *);
+	int cgfs_python_open(void *, uint64_t, uint64_t, const struct cgfs_caller *);
+	int cgfs_python_read(void *, uint64_t, uint64_t, uint64_t, char *, uint32_t);
+	int cgfs_python_write(void *, uint64_t, const char *, uint32_t);
+	int cgfs_python_ioctl(void *, uint64_t, const struct cgfs_caller *, uint32_t, const void *, uint32_t);
+	int cgfs_python_release(void *, uint64_t);
+	int cgfs_python_ended(void *);
+}

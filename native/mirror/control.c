@@ -1,189 +1,207 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The ioctls on control files, in the order in which they came, until somebody takes them. Their callers wait. */
+/*
+ * The requests on control files. What is known here of those with nothing attached (untouched.c) is answered here, and so
+ * are all opens for reading, which decide nothing. Everything else is asked of whoever decides about control files
+ * (struct cgfs_control_operations), in the thread that has the request. It may wait: for its caller, and nobody else.
+ *
+ * A reader sees one content whole: what it has begun to read here ends here, and what it has begun to read there, there.
+ */
 #include "internal.h"
 
-#include <stdlib.h>
+#include <fcntl.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
-struct waiting_ioctl {
-	struct cgfs_control_ioctl ioctl;
-	struct waiting_ioctl *next;
-};
+/* The longest command that is taken for one: a write(2) of more may come in parts. */
+#define MAX_COMMAND (128 * 1024)
 
-struct control_queue {
-	pthread_mutex_t lock;		/* guards the rest; taken before no other */
-	struct waiting_ioctl *first;
-	struct waiting_ioctl **last;	/* where the next one is to be linked */
-	bool ended;
-	int event_fd;			/* readable while there is one, and for ever when ended */
-};
-
-int control_queue_create(struct cgfs_mirror *mirror)
+/* Whoever decides. From here on somebody else reads requests. */
+static const struct cgfs_control_operations *ask(struct request *request)
 {
-	struct control_queue *queue = calloc(1, sizeof(*queue));
+	loop_may_block(request);
+	return request->mirror->control;
+}
+
+static void *context_of(const struct request *request)
+{
+	return request->mirror->control_context;
+}
+
+static struct cgfs_caller caller_of(const struct request *request)
+{
+	const struct fuse_in_header *header = request->header;
+
+	return (struct cgfs_caller){.tid = header->pid, .uid = header->uid, .gid = header->gid};
+}
+
+/* --- attributes ---------------------------------------------------------------------------------------------------------- */
+
+/* -ESTALE where the cgroup is gone: the kernel looks the path up again then, and finds that it is not there. */
+static int attributes_of(struct request *request, uint64_t node, struct fuse_attr *attr)
+{
+	struct cgfs_control_attributes attributes = {};
 	int error;
 
-	if (!queue)
-		return -ENOMEM;
-	queue->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (queue->event_fd < 0) {
-		error = -errno;
-		free(queue);
-		return error;
-	}
-	pthread_mutex_init(&queue->lock, NULL);
-	queue->last = &queue->first;
-	mirror->ioctls = queue;
+	if (untouched_attributes(request->mirror, node, attr))
+		return 0;
+	error = ask(request)->getattr(context_of(request), node, &attributes);
+	if (error)
+		return error == -ENODEV ? -ESTALE : error;
+	*attr = control_attributes(node, &attributes);
 	return 0;
 }
 
-/* Called with the lock held. */
-static void signal_event(struct control_queue *queue)
+void handle_control_lookup(struct request *request, size_t index)
 {
-	eventfd_write(queue->event_fd, 1);
+	uint64_t node = control_node(request->header->nodeid, index);
+	struct fuse_entry_out entry = {.nodeid = node, .entry_valid = CACHE_SECONDS};
+	int error = attributes_of(request, node, &entry.attr);
+
+	if (error)
+		reply_error(request, error);
+	else
+		reply(request, &entry, sizeof(entry));
 }
 
-/* Called with the lock held: nothing waits any more. */
-static void clear_event(struct control_queue *queue)
+void handle_control_getattr(struct request *request)
 {
-	eventfd_t count;
+	struct fuse_attr_out out = {};
+	int error = attributes_of(request, request->header->nodeid, &out.attr);
 
-	eventfd_read(queue->event_fd, &count);
+	if (error)
+		reply_error(request, error);
+	else
+		reply(request, &out, sizeof(out));
 }
 
-/* Called with the lock held. Unlinks and returns the one that *link points to. */
-static struct waiting_ioctl *take(struct control_queue *queue, struct waiting_ioctl **link)
+/* A new size or time is accepted and means nothing, as cgroup2 does with sizes. */
+void handle_control_setattr(struct request *request)
 {
-	struct waiting_ioctl *taken = *link;
+	const struct fuse_setattr_in *in = request->body;
+	struct cgfs_caller caller = caller_of(request);
+	struct cgfs_control_change change = {
+		.mode = in->valid & FATTR_MODE ? (int64_t)(in->mode & 07777) : -1,
+		.uid = in->valid & FATTR_UID ? (int64_t)in->uid : -1,
+		.gid = in->valid & FATTR_GID ? (int64_t)in->gid : -1,
+	};
+	int error = 0;
 
-	*link = taken->next;
-	if (!*link)
-		queue->last = link;
-	if (!queue->first && !queue->ended)
-		clear_event(queue);
-	return taken;
+	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
+		error = ask(request)->setattr(context_of(request), request->header->nodeid, &caller, &change);
+	if (error)
+		reply_error(request, error);
+	else
+		handle_control_getattr(request);
 }
 
-void control_queue_end(struct cgfs_mirror *mirror)
-{
-	struct control_queue *queue = mirror->ioctls;
+/* --- open files ------------------------------------------------------------------------------------------------------------ */
 
-	pthread_mutex_lock(&queue->lock);
-	queue->ended = true;
-	signal_event(queue);
-	pthread_mutex_unlock(&queue->lock);
+void handle_control_open(struct request *request)
+{
+	const struct fuse_open_in *in = request->body;
+	bool for_reading = (in->flags & O_ACCMODE) == O_RDONLY;
+	struct cgfs_caller caller = caller_of(request);
+	struct mirror_open_out out = {.open_flags = FOPEN_DIRECT_IO};
+	int error = file_add(request, -1, false, &out.fh);
+
+	if (!error && !for_reading) {
+		error = ask(request)->open(context_of(request), request->header->nodeid, out.fh, &caller);
+		if (error)
+			file_put(file_remove(request->mirror, out.fh));
+	}
+	if (error)
+		reply_error(request, error);
+	else
+		reply(request, &out, sizeof(out));
 }
 
-void control_queue_destroy(struct cgfs_mirror *mirror)
+static void reply_nothing(const struct request *request, const struct fuse_read_in *in)
 {
-	struct control_queue *queue = mirror->ioctls;
+	const char *content = request->mirror->untouched.content;
+	size_t size = strlen(content);
 
-	if (!queue)
+	if (in->offset >= size)
+		reply(request, content, 0);
+	else
+		reply(request, content + in->offset, size - in->offset < in->size ? size - in->offset : in->size);
+}
+
+void handle_control_read(struct request *request)
+{
+	const struct fuse_read_in *in = request->body;
+	struct open_file *file = file_get(request->mirror, in->fh);
+	char *data = reply_buffer(request);
+	uint32_t room = in->size < MAX_IO ? in->size : MAX_IO;
+	bool here = false;
+	int size;
+
+	if (!in->offset)
+		poller_control_read(request->mirror, request->header->nodeid, in->fh);
+	if (file) {
+		pthread_mutex_lock(&file->lock);
+		if (!in->offset)
+			file->nothing = nothing_attached(request->mirror, file->node);
+		here = file->nothing;
+		file->asked |= !here;
+		pthread_mutex_unlock(&file->lock);
+		file_put(file);
+	}
+	if (here) {
+		reply_nothing(request, in);
 		return;
-	while (queue->first)
-		free(take(queue, &queue->first));
-	close(queue->event_fd);
-	pthread_mutex_destroy(&queue->lock);
-	free(queue);
-	mirror->ioctls = NULL;
+	}
+	size = ask(request)->read(context_of(request), request->header->nodeid, in->fh, in->offset, data, room);
+	if (size < 0)
+		reply_error(request, size);
+	else
+		reply(request, data, (size_t)size);
 }
 
-/* The kernel sends as many bytes as the command's number says: more than fit is no command of ours. */
+void handle_control_write(struct request *request)
+{
+	const struct fuse_write_in *in = request->body;
+	const struct fuse_write_out out = {.size = in->size};
+	int error = -EINVAL;
+
+	if (in->size == request->body_size - sizeof(*in))
+		error = in->size > MAX_COMMAND ? -E2BIG
+			: ask(request)->write(context_of(request), in->fh, (const char *)(in + 1), in->size);
+	if (error)
+		reply_error(request, error);
+	else
+		reply(request, &out, sizeof(out));
+}
+
+/* The kernel sends as many bytes as the command's number says. */
 void handle_control_ioctl(struct request *request)
 {
 	const struct fuse_ioctl_in *in = request->body;
-	const struct fuse_in_header *header = request->header;
-	struct control_queue *queue = request->mirror->ioctls;
-	struct waiting_ioctl *waiting;
+	const struct fuse_ioctl_out out = {};
+	struct cgfs_caller caller = caller_of(request);
+	int error = -ENOTTY;
 
-	if (in->in_size > sizeof(waiting->ioctl.data) || in->in_size > request->body_size - sizeof(*in)) {
-		reply_error(request, -ENOTTY);
-		return;
-	}
-	waiting = calloc(1, sizeof(*waiting));
-	if (!waiting) {
-		reply_error(request, -ENOMEM);
-		return;
-	}
-	waiting->ioctl = (struct cgfs_control_ioctl){
-		.unique = header->unique,
-		.node = header->nodeid,
-		.file_handle = in->fh,
-		.command = in->cmd,
-		.tid = header->pid,
-		.uid = header->uid,
-		.gid = header->gid,
-		.size = in->in_size,
-	};
-	memcpy(waiting->ioctl.data, in + 1, in->in_size);
-	pthread_mutex_lock(&queue->lock);
-	*queue->last = waiting;
-	queue->last = &waiting->next;
-	signal_event(queue);
-	pthread_mutex_unlock(&queue->lock);
+	if (in->in_size == request->body_size - sizeof(*in))
+		error = ask(request)->ioctl(context_of(request), in->fh, &caller, in->cmd, in + 1, in->in_size);
+	if (error)
+		reply_error(request, error);
+	else
+		reply(request, &out, sizeof(out));
 }
 
-static int answer(const struct cgfs_mirror *mirror, uint64_t unique, int error)
+void handle_control_release(struct request *request)
 {
-	struct {
-		struct fuse_out_header header;
-		struct fuse_ioctl_out body;
-	} message = {.header = {.unique = unique, .error = -error}};
-	struct iovec part = {.iov_base = &message};
+	const struct fuse_release_in *in = request->body;
+	struct open_file *file = file_remove(request->mirror, in->fh);
+	bool asked = file && (file->asked || (in->flags & O_ACCMODE) != O_RDONLY);
 
-	part.iov_len = error ? sizeof(message.header) : sizeof(message);
-	message.header.len = (uint32_t)part.iov_len;
-	return send_message(mirror, &part, 1);
+	poller_forget(request->mirror, request->header->nodeid, in->fh);
+	if (file)
+		file_put(file);
+	if (asked)
+		ask(request)->release(context_of(request), in->fh);
+	reply_error(request, 0);
 }
 
-void control_queue_interrupt(struct cgfs_mirror *mirror, uint64_t unique)
-{
-	struct control_queue *queue = mirror->ioctls;
-	struct waiting_ioctl **link, *taken = NULL;
-
-	pthread_mutex_lock(&queue->lock);
-	for (link = &queue->first; *link; link = &(*link)->next) {
-		if ((*link)->ioctl.unique == unique) {
-			taken = take(queue, link);
-			break;
-		}
-	}
-	pthread_mutex_unlock(&queue->lock);
-	if (!taken)
-		return;
-	answer(mirror, unique, EINTR);
-	free(taken);
-}
-
-int cgfs_mirror_ioctl_fd(const struct cgfs_mirror *mirror)
-{
-	return mirror->ioctls->event_fd;
-}
-
-int cgfs_mirror_next_ioctl(struct cgfs_mirror *mirror, struct cgfs_control_ioctl *ioctl)
-{
-	struct control_queue *queue = mirror->ioctls;
-	struct waiting_ioctl *taken = NULL;
-	bool ended;
-
-	pthread_mutex_lock(&queue->lock);
-	ended = queue->ended;
-	/* Those who wait at the end have been answered by the kernel. */
-	if (queue->first && !ended)
-		taken = take(queue, &queue->first);
-	pthread_mutex_unlock(&queue->lock);
-	if (!taken)
-		return ended ? -ENODEV : -EAGAIN;
-	*ioctl = taken->ioctl;
-	free(taken);
-	return 0;
-}
-
-int cgfs_mirror_answer_ioctl(struct cgfs_mirror *mirror, uint64_t unique, int error)
-{
-	return answer(mirror, unique, error < 0 || error >= 512 ? EIO : error);
-}
+/* --- notifications ------------------------------------------------------------------------------------------------------ */
 
 void cgfs_mirror_control_changed(struct cgfs_mirror *mirror, uint64_t node)
 {

@@ -10,6 +10,8 @@
 struct credentials {
 	uint64_t effective;	/* capabilities, in the task's own user namespace */
 	uint32_t fsuid, fsgid;
+	uint32_t process;
+	char name[64];		/* the task's own, which may be anything */
 	int n_groups;
 	gid_t *groups;		/* few, or allocated */
 	gid_t few[64];

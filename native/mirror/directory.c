@@ -60,15 +60,19 @@ static int become_caller(struct identity *identity, const struct request *reques
 	return identity_take(identity, header->pid, header->uid, header->gid, 0);
 }
 
-/* As the caller: a directory's files belong to whoever makes it. */
+/* As the caller: a directory's files belong to whoever makes it. FUSE has applied the caller's umask. */
 static int make_as_caller(const struct request *request, int parent, const char *name, mode_t mode)
 {
 	struct identity identity AS_CALLER = {};
 	int error = become_caller(&identity, request, parent);
+	mode_t umask_of_worker;
 
 	if (error)
 		return error;
-	return mkdirat(parent, name, mode) < 0 ? -errno : 0;
+	umask_of_worker = umask(0);
+	error = mkdirat(parent, name, mode) < 0 ? -errno : 0;
+	umask(umask_of_worker);
+	return error;
 }
 
 static int make_directory(struct request *request, const char *name, mode_t mode, struct stat *st)

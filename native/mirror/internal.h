@@ -30,8 +30,6 @@ static inline void close_fd(int *fd)
 struct worker;
 struct backings;	/* backing.c */
 struct file_table;	/* file_table.c */
-struct relay;		/* relay.c */
-struct control_queue;	/* control.c */
 struct removed;		/* removed.c */
 struct descriptors;	/* descriptors.c */
 struct poller;		/* poll.c */
@@ -59,13 +57,13 @@ struct cgfs_mirror {
 	uint32_t *control_attach_types;	/* of each; NULL: unknown */
 	struct cgfs_untouched untouched;	/* content NULL: unknown */
 	const char **note_names;		/* the untouched's own */
+	const struct cgfs_control_operations *control;
+	void *control_context;
 	struct loop *loop;
 	struct backings *backings;
 	struct file_table *files;
 	struct removed *removed;
 	struct descriptors *descriptors;
-	struct relay *relay;
-	struct control_queue *ioctls;
 	struct poller *poller;
 	struct watch *watch;
 	struct stale *stale;
@@ -197,19 +195,29 @@ HANDLER(handle_release);
 HANDLER(handle_fsync);
 HANDLER(handle_poll);		/* poll.c; control files' too */
 HANDLER(handle_interrupt);	/* loop_watch.c */
-HANDLER(handle_relayed);	/* relay.c */
 HANDLER(handle_control_getxattr);	/* attributes.c: control files have no xattrs */
 HANDLER(handle_control_listxattr);
 HANDLER(handle_control_setxattr);
 HANDLER(handle_control_removexattr);
-HANDLER(handle_control_getattr);	/* untouched.c */
+void handle_control_lookup(struct request *request, size_t index);	/* control.c */
+HANDLER(handle_control_getattr);
+HANDLER(handle_control_setattr);
 HANDLER(handle_control_open);
 HANDLER(handle_control_read);
+HANDLER(handle_control_write);
+HANDLER(handle_control_ioctl);
 HANDLER(handle_control_release);
-void handle_control_lookup(struct request *request, size_t index);
+
+/* --- untouched.c: control files of which all is known here ----------------------------------------------------------- */
+
+/* Whether nothing is attached, so that the content is mirror->untouched.content. */
+bool nothing_attached(const struct cgfs_mirror *mirror, uint64_t node);
+/* The attributes of a control file. Returns false if it was touched. */
+bool untouched_attributes(const struct cgfs_mirror *mirror, uint64_t node, struct fuse_attr *attr);
 /* What LOOKUP answers for the control file of that node, whose directory is open as dir. Returns false if it was touched. */
 bool untouched_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry);
-HANDLER(handle_control_ioctl);	/* control.c */
+/* A control file's attributes as FUSE has them. */
+struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_attributes *attributes);
 
 /* --- size.c: the length of a mirrored file ------------------------------------------------------------------------ */
 
@@ -307,11 +315,11 @@ struct open_file {
 	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file's reader */
 	uint64_t node;
 	bool backed;		/* holds a backing_get() of node */
-	pthread_mutex_t lock;	/* guards the snapshot, untouched and relayed; taken before no other */
+	pthread_mutex_t lock;	/* guards the snapshot, nothing and asked; taken before no other */
 	char *snapshot;		/* what a reader in another PID namespace sees, as of its read at offset 0 */
 	size_t snapshot_size;
-	bool untouched;		/* of a control file: what its reader has begun to read (untouched.c) */
-	bool relayed;		/* the relay's other end knows of the reader */
+	bool nothing;		/* of a control file: its reader has begun to read that nothing is attached */
+	bool asked;		/* whoever decides about control files knows of it */
 	atomic_uint references;
 };
 
@@ -415,17 +423,5 @@ bool replay_stop(struct cgfs_mirror *mirror);	/* and free it; returns as watch_s
 void replay_add(struct cgfs_mirror *mirror, enum replay_what what, uint64_t node, const char *name, uint64_t child);
 /* Answer a request that a replay has made itself. Returns false if it is none, or is to be answered as any other. */
 bool replay_answers(struct request *request);
-
-/* --- relay.c, control.c ---------------------------------------------------------------------------------------------------- */
-
-int relay_create(struct cgfs_mirror *mirror);
-int relay_start(struct cgfs_mirror *mirror);
-void relay_shut_down(struct cgfs_mirror *mirror);	/* nobody waits in it any more */
-void relay_destroy(struct cgfs_mirror *mirror);		/* ends its thread too */
-int control_queue_create(struct cgfs_mirror *mirror);
-void control_queue_end(struct cgfs_mirror *mirror);	/* the connection has ended */
-void control_queue_destroy(struct cgfs_mirror *mirror);
-/* The caller of an ioctl that waits in the queue was interrupted: it is answered with EINTR if nobody has taken it. */
-void control_queue_interrupt(struct cgfs_mirror *mirror, uint64_t unique);
 
 #endif

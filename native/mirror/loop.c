@@ -73,14 +73,19 @@ static bool stand_by(struct worker *self)
 
 static void end(struct loop *loop)
 {
+	const struct cgfs_mirror *mirror = loop->mirror;
+	bool first;
+
 	pthread_mutex_lock(&loop->lock);
+	first = !loop->ended;
 	loop->ended = true;
 	for (struct worker *worker = loop->workers; worker; worker = worker->next)
 		pthread_cond_signal(&worker->promoted);
 	pthread_cond_signal(&loop->watch);
 	pthread_cond_broadcast(&loop->over);
 	pthread_mutex_unlock(&loop->lock);
-	control_queue_end(loop->mirror);
+	if (first)
+		mirror->control->ended(mirror->control_context);
 }
 
 /* --- one request ------------------------------------------------------------------------------------------------- */
@@ -194,7 +199,7 @@ static void read_requests(struct worker *self)
 	}
 }
 
-/* A umask of the thread's own, so that modes arrive as they were asked for; FUSE has applied the caller's. */
+/* With a umask of its own, which others do not change. */
 static void become_worker(void)
 {
 	struct sched_param parameters = {};
@@ -208,7 +213,6 @@ static void become_worker(void)
 		perror("cgfs: cannot have a file creation mask for one thread");
 		abort();
 	}
-	umask(0);
 	sched_setscheduler(0, SCHED_BATCH, &parameters);
 }
 

@@ -35,8 +35,8 @@ void loop_interruptible_end(struct request *request)
 }
 
 /*
- * The kernel sends this after the request itself was read: so the request is known here, or has been answered, or waits with
- * somebody else, or another reader is just about to take it up.
+ * The kernel sends this after the request itself was read: so the request is known here, or has been answered, or another
+ * reader is just about to take it up.
  */
 void handle_interrupt(struct request *request)
 {
@@ -51,16 +51,12 @@ void handle_interrupt(struct request *request)
 	}
 	if (found)
 		pthread_cond_signal(&loop->watch);
-	else if (share_interrupt(loop, in->unique))
-		found = true;
-	else
+	else if (!share_interrupt(loop, in->unique))
 		loop->early[loop->n_early++ % N_EARLY] = in->unique;
 	pthread_mutex_unlock(&loop->lock);
-	if (!found)
-		control_queue_interrupt(request->mirror, in->unique);
 }
 
-/* Most of those that are kept are of requests that wait elsewhere: they mean nothing, as no request has that number again. */
+/* Most of those that are kept are of requests that have been answered: they mean nothing, as no request has that number again. */
 bool was_interrupted_early(struct loop *loop, uint64_t unique)
 {
 	for (size_t i = 0; i < N_EARLY; i++) {

@@ -171,11 +171,7 @@ static int create_parts(struct cgfs_mirror *mirror)
 	if (!error)
 		error = names_create(mirror);
 	if (!error)
-		error = control_queue_create(mirror);
-	if (!error)
 		error = poller_create(mirror);
-	if (!error)
-		error = relay_create(mirror);
 	return error;
 }
 
@@ -230,12 +226,13 @@ int cgfs_mirror_open(const struct cgfs_mirror_options *options, struct cgfs_mirr
 	return error;
 }
 
-int cgfs_mirror_start(struct cgfs_mirror *mirror)
+int cgfs_mirror_start(struct cgfs_mirror *mirror, const struct cgfs_control_operations *control, void *context)
 {
-	int error = relay_start(mirror);
+	int error;
 
-	if (!error)
-		error = replay_start(mirror);
+	mirror->control = control;
+	mirror->control_context = context;
+	error = replay_start(mirror);
 	if (!error)
 		error = watch_start(mirror);
 	if (!error)
@@ -252,8 +249,6 @@ void cgfs_mirror_let_go(struct cgfs_mirror *mirror)
 
 static void destroy_parts(struct cgfs_mirror *mirror)
 {
-	relay_destroy(mirror);
-	control_queue_destroy(mirror);
 	removed_destroy(mirror);
 	names_destroy(mirror);
 	if (mirror->files)
@@ -269,8 +264,6 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 
 	if (mirror->loop) {
 		loop_wait_for_end(mirror);
-		/* A worker may wait for the relay to take a request. */
-		relay_shut_down(mirror);
 		/* A thread that somebody keeps waiting for a lock goes on one day: what it uses stays. The process ends anyway. */
 		if (!loop_stop(mirror))
 			return;

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The mirror: a FUSE server, in C threads, that shows a cgroup2 directory and adds control files to each directory.
- * It owns /dev/fuse and the mount. What a control file says and does is decided elsewhere: the mirror hands each
- * request on a control file to whoever holds the other end of the relay (FUSE messages as they are) and each ioctl
- * to whoever takes it from the queue.
+ * It owns /dev/fuse and the mount. What a control file says and does is decided elsewhere (struct cgfs_control_operations).
  */
 #ifndef CGFS_MIRROR_H
 #define CGFS_MIRROR_H
@@ -33,19 +31,43 @@ struct cgfs_mirror_options {
 	const char *const *control_names;	/* at most 127: the index is part of a node id */
 	size_t n_control_names;
 	const uint32_t *control_attach_types;	/* of each, bpf(2)'s; NULL: others' changes wake nobody */
-	const struct cgfs_untouched *untouched;	/* NULL: the relay's other end is asked for all control files */
+	const struct cgfs_untouched *untouched;	/* NULL: all that a control file is and says is asked for */
 };
 
-/* An ioctl on a control file. The caller waits in the kernel until it is answered. */
-struct cgfs_control_ioctl {
-	uint64_t unique;
-	uint64_t node;		/* the control file's node id */
-	uint64_t file_handle;	/* what the relay's other end answered to OPEN */
-	uint32_t command;
-	uint32_t tid, uid, gid;	/* the calling thread, 0 if it has no pid here; fsuid, fsgid */
-	uint32_t open_flags;	/* unused by FUSE_IOCTL before 7.xx: 0 */
-	uint32_t size;		/* bytes of data that came with it */
-	uint8_t data[256];
+/* Who makes a request: the calling thread, 0 if it has no number in our PID namespace; its fsuid and fsgid. */
+struct cgfs_caller {
+	uint32_t tid, uid, gid;
+};
+
+/* Times are nanoseconds of CLOCK_REALTIME: of the last change of the content, and of that or of anything else. */
+struct cgfs_control_attributes {
+	uint32_t uid, gid;
+	uint32_t mode;			/* permission bits */
+	uint64_t size;
+	uint64_t modified_ns, changed_ns;
+};
+
+/* What chmod and chown want; -1: that it stays as it is. */
+struct cgfs_control_change {
+	int64_t mode, uid, gid;
+};
+
+/*
+ * What decides about control files, whose node ids these are. Called in the mirror's threads, in several at the same time,
+ * while the caller waits in the kernel; each may take as long as it likes. An open file has the same handle in all of them,
+ * from an open for writing or from its first read on, and until its release. All return 0 or -errno, but for read: the
+ * number of bytes, at most size, or -errno.
+ */
+struct cgfs_control_operations {
+	int (*getattr)(void *context, uint64_t node, struct cgfs_control_attributes *attributes);
+	int (*setattr)(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change);
+	int (*open)(void *context, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller);
+	int (*read)(void *context, uint64_t node, uint64_t file_handle, uint64_t offset, char *data, uint32_t size);
+	int (*write)(void *context, uint64_t file_handle, const char *data, uint32_t size);
+	int (*ioctl)(void *context, uint64_t file_handle, const struct cgfs_caller *caller, uint32_t command,
+		     const void *data, uint32_t size);
+	int (*release)(void *context, uint64_t file_handle);
+	int (*ended)(void *context);	/* the connection: nobody asks anything any more. What it returns means nothing, nor with release */
 };
 
 /*
@@ -53,7 +75,8 @@ struct cgfs_control_ioctl {
  * once cgfs_mirror_start was called.
  */
 int cgfs_mirror_open(const struct cgfs_mirror_options *options, struct cgfs_mirror **mirror);
-int cgfs_mirror_start(struct cgfs_mirror *mirror);
+/* Both have to be there until cgfs_mirror_close has returned. */
+int cgfs_mirror_start(struct cgfs_mirror *mirror, const struct cgfs_control_operations *control, void *context);
 /*
  * The mirror is about to be unmounted: keep it no longer. It is kept, until its end is noticed, so that what others do
  * on cgroup2 raises inotify events on it. From here on it raises none.
@@ -64,18 +87,6 @@ void cgfs_mirror_let_go(struct cgfs_mirror *mirror);
  * a directory which somebody keeps locked are waited for a second or two; then they are left, and what they use with them.
  */
 void cgfs_mirror_close(struct cgfs_mirror *mirror);
-
-/* The relay's other end (borrowed): a SOCK_SEQPACKET socket that speaks as /dev/fuse does, INIT first (minor 13). */
-int cgfs_mirror_relay_fd(const struct cgfs_mirror *mirror);
-/* Readable (borrowed eventfd) when cgfs_mirror_next_ioctl has something, and when the connection has ended. */
-int cgfs_mirror_ioctl_fd(const struct cgfs_mirror *mirror);
-/* Take the oldest waiting ioctl. Returns 0, -EAGAIN if none waits, or -ENODEV if the connection has ended. */
-int cgfs_mirror_next_ioctl(struct cgfs_mirror *mirror, struct cgfs_control_ioctl *ioctl);
-/* Answer it: error 0 or a positive errno. Returns 0 or -errno (-ENOENT: the caller is gone). */
-int cgfs_mirror_answer_ioctl(struct cgfs_mirror *mirror, uint64_t unique, int error);
-
-/* The control file that was opened for reading, by the mirror itself, with that file handle; 0: none. */
-uint64_t cgfs_mirror_reader_node(struct cgfs_mirror *mirror, uint64_t file_handle);
 
 /* A descriptor (borrowed) of the cgroup2 mount, for open_by_handle_at; and the id that node 1 stands for. */
 int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror);

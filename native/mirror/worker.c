@@ -7,7 +7,7 @@
 
 /* All readers, those who may wait (loop_share.c), and some more. */
 #define MAX_WORKERS 410
-#define STACK_SIZE (512 * 1024)
+#define STACK_SIZE (1024 * 1024)	/* Python runs in workers, too */
 
 void worker_free(struct worker *worker)
 {

@@ -14,6 +14,100 @@
 
 const char *const control_names[2] = { "net.one_filter", "net.other_filter" };
 
+/* --- who decides about control files: writes down what was asked, and says what the test has told ------------------------ */
+
+struct asked asked;
+int decision;
+
+static int decide(const char *what, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller)
+{
+	asked.node = node;
+	asked.file_handle = file_handle;
+	if (caller)
+		asked.caller = *caller;
+	asked.size = 0;
+	asked.what = what;
+	asked.count++;
+	return decision;
+}
+
+static void note_data(const void *data, uint32_t size)
+{
+	asked.size = size;
+	memcpy(asked.data, data, size < sizeof(asked.data) ? size : sizeof(asked.data));
+}
+
+static int decide_getattr(void *context, uint64_t node, struct cgfs_control_attributes *attributes)
+{
+	(void)context;
+	*attributes = (struct cgfs_control_attributes){
+		.uid = 7, .gid = 8, .mode = 0640, .size = 9, .modified_ns = 10000000011, .changed_ns = 12000000013,
+	};
+	return decide("getattr", node, 0, NULL);
+}
+
+static int decide_setattr(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change)
+{
+	(void)context;
+	asked.change = *change;
+	return decide("setattr", node, 0, caller);
+}
+
+static int decide_open(void *context, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller)
+{
+	(void)context;
+	return decide("open", node, file_handle, caller);
+}
+
+static int decide_read(void *context, uint64_t node, uint64_t file_handle, uint64_t offset, char *data, uint32_t size)
+{
+	int error = decide("read", node, file_handle, NULL);
+
+	(void)context;
+	if (error)
+		return error;
+	return size < 16 ? 0 : snprintf(data, size, "at %u", (unsigned int)offset);
+}
+
+static int decide_write(void *context, uint64_t file_handle, const char *data, uint32_t size)
+{
+	int error = decide("write", 0, file_handle, NULL);
+
+	(void)context;
+	note_data(data, size);
+	return error;
+}
+
+static int decide_ioctl(void *context, uint64_t file_handle, const struct cgfs_caller *caller, uint32_t command,
+			const void *data, uint32_t size)
+{
+	int error = decide("ioctl", 0, file_handle, caller);
+
+	(void)context;
+	asked.command = command;
+	note_data(data, size);
+	return error;
+}
+
+static int decide_release(void *context, uint64_t file_handle)
+{
+	(void)context;
+	return decide("release", 0, file_handle, NULL);
+}
+
+static int decide_ended(void *context)
+{
+	(void)context;
+	asked.ended++;
+	return 0;
+}
+
+static const struct cgfs_control_operations decider = {
+	decide_getattr, decide_setattr, decide_open, decide_read, decide_write, decide_ioctl, decide_release, decide_ended,
+};
+
+/* --- the connection -------------------------------------------------------------------------------------------------------- */
+
 /* The cgroup2 mount of this machine, wherever it is. */
 static void find_cgroup2(char path[256])
 {
@@ -42,6 +136,8 @@ void connection_create(struct connection *connection)
 	int ends[2], size = 8 * MAX_IO;
 
 	*connection = (struct connection){};
+	asked = (struct asked){};
+	decision = 0;
 	find_cgroup2(root);
 	snprintf(connection->source, sizeof(connection->source), "%s/cgfs-native-%d-%d", root, getpid(), count++);
 	CHECK(mkdir(connection->source, 0755) == 0);
@@ -49,17 +145,14 @@ void connection_create(struct connection *connection)
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
 	for (int i = 0; i < 2; i++)
 		CHECK(setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) == 0);
+	connection->mirror->control = &decider;
 	connection->mirror->fuse_fd = ends[0];
 	connection->kernel = ends[1];
 }
 
 void connection_open(struct connection *connection)
 {
-	char greeting[256];
-
 	connection_create(connection);
-	CHECK(recv(cgfs_mirror_relay_fd(connection->mirror), greeting, sizeof(greeting), MSG_DONTWAIT) > 0);
-	CHECK(relay_start(connection->mirror) == 0);
 	connection->mirror->n_readers = 1;
 	CHECK(loop_start(connection->mirror) == 0);
 }

@@ -56,4 +56,22 @@ void wait_readable(int fd);
 /* The control files of the mirror. */
 extern const char *const control_names[2];
 
+/*
+ * What whoever decides about them was asked last. Attributes are always the same ones; a read is answered with the text
+ * "at OFFSET"; everything with the errno in decision, if it is not 0.
+ */
+struct asked {
+	const char *what;	/* NULL: nothing yet */
+	unsigned int count;
+	unsigned int ended;	/* how often the end of the connection was told */
+	uint64_t node, file_handle;
+	struct cgfs_caller caller;
+	struct cgfs_control_change change;
+	uint32_t command;
+	uint32_t size;
+	char data[64];
+};
+extern struct asked asked;
+extern int decision;
+
 #endif

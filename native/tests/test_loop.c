@@ -44,7 +44,7 @@ static void open_slow(struct connection *connection)
 	CHECK(gate >= 0);
 	connection_create(connection);
 	connection->mirror->handle = handle_slowly;
-	CHECK(relay_start(connection->mirror) == 0 && loop_start(connection->mirror) == 0);
+	CHECK(loop_start(connection->mirror) == 0);
 }
 
 static void close_slow(struct connection *connection)

@@ -4,7 +4,6 @@ import os
 import threading
 from pathlib import Path
 
-from cgfs.threads import TURNS_OF_ONE_USER
 from tests.mount.conftest import Twin
 from tests.support import control, programs
 from tests.support.bpftool import attached_ids
@@ -18,6 +17,7 @@ from tests.support.waiting import until
 
 SOCKET = CONTROL_FILE[Hook.SOCKET_CREATE]
 EGRESS = CONTROL_FILE[Hook.EGRESS]
+SHARE_OF_USER = 64  # native/mirror/loop_share.c
 
 
 def test_a_slow_attach_holds_up_no_reader_of_the_same_file(overlay: Overlay, twin: Twin) -> None:
@@ -51,10 +51,10 @@ def write_in_threads(paths: list[Path], text: str) -> None:
         thread.join()
 
 
-def test_more_slow_changes_than_one_user_has_turns_hold_up_nobody_else(overlay: Overlay, twin: Twin) -> None:
+def test_more_slow_changes_than_one_user_may_wait_for_hold_up_nobody_else(overlay: Overlay, twin: Twin) -> None:
     """Alice keeps all her directories busy and changes a filter in each."""
     delegate(twin.native, ALICE.uid, ALICE.gid)
-    names = [f"hers-{number}" for number in range(TURNS_OF_ONE_USER + 30)]
+    names = [f"hers-{number}" for number in range(SHARE_OF_USER + 30)]
     with Child(identity=ALICE) as alice:
         for name in names:
             alice.call(os.mkdir, twin.mirror / name)
@@ -63,7 +63,7 @@ def test_more_slow_changes_than_one_user_has_turns_hold_up_nobody_else(overlay: 
     with Child(identity=ALICE) as alice, program(Hook.SOCKET_CREATE, ALLOW) as allow:
         with held(*(twin.native / name for name in names)):
             alice.begin(write_in_threads, paths, "families:inet,inet6")
-            until(lambda: waiting_threads(overlay.pid) >= TURNS_OF_ONE_USER, "all of Alice's turns are taken")
+            until(lambda: waiting_threads(overlay.pid) >= SHARE_OF_USER, "all that may wait for Alice do")
             assert {(twin.mirror / name).read_text() for name in CONTROL_FILE.values()} == {"none\n"}
             control.attach(twin.mirror / SOCKET, allow)
             assert (twin.mirror / SOCKET).read_text() == control.shown(allow)

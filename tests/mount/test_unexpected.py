@@ -44,7 +44,7 @@ def overlay(start_overlay: StartOverlay, tmp_path: Path, marker: Path) -> Iterat
 
 def test_it_is_eio_for_that_request_and_takes_nothing_down(overlay: Overlay, twin: Twin, marker: Path) -> None:
     path = twin.mirror / EGRESS
-    overlay.expect_in_log(r"ERROR (\w+ of a control file|ioctl 0x4018c601 on a control file)|Traceback")
+    overlay.expect_in_log(r"ERROR \w+ of a control file|Traceback")
     with program(Hook.EGRESS) as prog_fd, opened(path, os.O_RDWR) as fd:
         control.attach_fd(fd, prog_fd)
         marker.touch()
@@ -63,6 +63,6 @@ def test_it_is_eio_for_that_request_and_takes_nothing_down(overlay: Overlay, twi
         assert path.read_text() == control.shown(prog_fd)
         assert os.write(fd, b"none") == 4
     assert path.read_text() == "none\n"
-    for what in ("getattr of", "read of", "write of", "setattr of", "ioctl 0x4018c601 on"):
-        assert f"ERROR {what} a control file" in overlay.log()
+    for what in ("getattr", "read", "write", "setattr", "ioctl"):
+        assert f"ERROR {what} of a control file" in overlay.log()
     assert "ZeroDivisionError: surprise" in overlay.log()

@@ -18,14 +18,14 @@ LAYERS = (
     {"cli"},
     {"commands"},
     {"background", "checkpoint", "client", "criu", "daemon", "expressions", "hierarchy", "progress", "terminal"},
-    {"ioctl", "operations"},
+    {"operations"},
     {"changes"},
     {"filters", "handles"},
     {"attached"},
     {"abi", "attributes", "guard", "notes", "store", "text_filter"},
     {"control"},
-    {"bpf", "bpffs", "caller", "cgroup", "mirror", "mount_options", "mountinfo", "unmount"},
-    {"cbpf", "cbpf_translate", "descriptor", "durable", "ebpf", "errors", "families", "pcap", "threads"},
+    {"bpf", "bpffs", "caller", "cgroup", "edge", "mirror", "mount_options", "mountinfo", "unmount"},
+    {"cbpf", "cbpf_translate", "descriptor", "durable", "ebpf", "errors", "families", "locks", "pcap"},
     {"_native"},
 )
 """From the top down: the modules and packages of cgfs."""
@@ -33,9 +33,7 @@ LAYERS = (
 ONLY_IN = {
     "_cffi_backend": {"_native"},
     "click": {"cli", "commands"},
-    "pyfuse3": {"daemon", "operations"},
     "rich": {"commands", "progress", "terminal"},
-    "trio": {"changes", "daemon", "ioctl", "threads"},
 }
 """Which modules may import a foreign library."""
 
@@ -115,11 +113,6 @@ def test_a_foreign_library_stays_where_it_belongs(library: str) -> None:
         if name_of(source) != "cgfs" and library in {name.partition(".")[0] for name in imports_of(source)}
     }
     assert importing <= ONLY_IN[library]
-
-
-def test_fuse_errors_are_raised_at_the_edge_only() -> None:
-    raising = {name_of(source) for source in SOURCES if "FUSEError" in source.read_text()}
-    assert raising <= {"cgfs.operations"}
 
 
 def test_modules_and_functions_stay_readable() -> None:

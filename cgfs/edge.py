@@ -1,0 +1,144 @@
+"""The edge: what the mirror's threads ask about control files, from C to Python and back.
+
+Here every error becomes an errno: that of an OSError; anything else is logged, and is EIO. Source:
+native/mirror/mirror.h, struct cgfs_control_operations.
+"""
+
+import errno
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple, Protocol
+
+from cgfs._native import ffi, lib
+from cgfs.caller import Caller
+
+log = logging.getLogger(__name__)
+
+_HIGHEST_ERRNO = 511  # what the kernel takes from a FUSE server (fuse_dev_do_write() in fs/fuse/dev.c)
+
+
+class ControlAttributes(NamedTuple):
+    """What stat(2) says of a control file: *mode* are permission bits, times are nanoseconds of CLOCK_REALTIME."""
+
+    uid: int
+    gid: int
+    mode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+class Control(Protocol):
+    """What decides about control files. Called in the mirror's threads, in several at the same time. Each call may
+    wait: its caller waits in the kernel meanwhile, also when it was killed, so that its thread id is nobody else's.
+
+    A file handle stands for the same open file from `open`, or from its first `read`, until its `release`.
+    """
+
+    def getattr(self, node: int) -> ControlAttributes: ...
+
+    def setattr(self, node: int, caller: Caller, *, mode: int | None, uid: int | None, gid: int | None) -> None:
+        """What is None stays as it is."""
+
+    def open(self, node: int, file_handle: int, caller: Caller) -> None:
+        """For writing."""
+
+    def read(self, node: int, file_handle: int, offset: int, size: int) -> bytes: ...
+
+    def write(self, file_handle: int, data: bytes) -> None: ...
+
+    def ioctl(self, file_handle: int, caller: Caller, command: int, data: bytes) -> None: ...
+
+    def release(self, file_handle: int) -> None: ...
+
+    def ended(self) -> None:
+        """The connection has ended: nothing is asked any more."""
+
+
+def errno_of(error: OSError) -> int:
+    """The errno that answers a request which raised *error*."""
+    return error.errno if error.errno is not None and 0 < error.errno <= _HIGHEST_ERRNO else errno.EIO
+
+
+def called_from_c(function: Callable[..., int | None]) -> Callable[..., int]:
+    """*function* with the handle of a Control as its first argument; it returns 0, *function*'s result, or -errno."""
+    name = function.__name__.strip("_")
+
+    @wraps(function)
+    def answer(context: Any, *arguments: Any) -> int:
+        try:
+            return function(ffi.from_handle(context), *arguments) or 0
+        except OSError as error:
+            return -errno_of(error)
+        except Exception:
+            log.exception("%s of a control file", name)
+            return -errno.EIO
+
+    return answer
+
+
+@ffi.def_extern("cgfs_python_getattr", error=-errno.EIO)
+@called_from_c
+def _getattr(control: Control, node: int, answer: Any) -> None:
+    attributes = control.getattr(node)
+    answer.uid, answer.gid, answer.mode, answer.size, answer.modified_ns, answer.changed_ns = attributes
+
+
+@ffi.def_extern("cgfs_python_setattr", error=-errno.EIO)
+@called_from_c
+def _setattr(control: Control, node: int, caller: Any, change: Any) -> None:
+    mode, uid, gid = (None if value < 0 else value for value in (change.mode, change.uid, change.gid))
+    control.setattr(node, _caller(caller), mode=mode, uid=uid, gid=gid)
+
+
+@ffi.def_extern("cgfs_python_open", error=-errno.EIO)
+@called_from_c
+def _open(control: Control, node: int, file_handle: int, caller: Any) -> None:
+    control.open(node, file_handle, _caller(caller))
+
+
+@ffi.def_extern("cgfs_python_read", error=-errno.EIO)
+@called_from_c
+def _read(control: Control, node: int, file_handle: int, offset: int, data: Any, size: int) -> int:
+    content = control.read(node, file_handle, offset, size)
+    ffi.memmove(data, content, len(content))
+    return len(content)
+
+
+@ffi.def_extern("cgfs_python_write", error=-errno.EIO)
+@called_from_c
+def _write(control: Control, file_handle: int, data: Any, size: int) -> None:
+    control.write(file_handle, bytes(ffi.buffer(data, size)))
+
+
+@ffi.def_extern("cgfs_python_ioctl", error=-errno.EIO)
+@called_from_c
+def _ioctl(control: Control, file_handle: int, caller: Any, command: int, data: Any, size: int) -> None:
+    control.ioctl(file_handle, _caller(caller), command, bytes(ffi.buffer(data, size)))
+
+
+@ffi.def_extern("cgfs_python_release", error=-errno.EIO)
+@called_from_c
+def _release(control: Control, file_handle: int) -> None:
+    control.release(file_handle)
+
+
+@ffi.def_extern("cgfs_python_ended", error=-errno.EIO)
+@called_from_c
+def _ended(control: Control) -> None:
+    control.ended()
+
+
+def _caller(caller: Any) -> Caller:
+    return Caller(caller.tid, caller.uid, caller.gid)
+
+
+OPERATIONS: Any = ffi.new(
+    "struct cgfs_control_operations *",
+    {
+        name: getattr(lib, f"cgfs_python_{name}")
+        for name in ("getattr", "setattr", "open", "read", "write", "ioctl", "release", "ended")
+    },
+)
+"""For cgfs_mirror_start(), with the handle of a Control as its context."""

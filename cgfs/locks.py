@@ -1,0 +1,29 @@
+"""Locks between the threads in which the mirror asks about control files: what is done one after the other."""
+
+import contextlib
+import threading
+from collections.abc import Hashable, Iterator
+from weakref import WeakValueDictionary
+
+computing = threading.Lock()
+"""For whoever computes long in Python: the interpreter is taken from all who read control files meanwhile, and they can
+stand one of these at a time, and not a hundred.
+"""
+
+
+class LockByKey:
+    """A lock for each key; there are no more of them than are in use."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: WeakValueDictionary[Hashable, threading.Lock] = WeakValueDictionary()
+
+    @contextlib.contextmanager
+    def holding(self, key: Hashable) -> Iterator[None]:
+        """While the `with` block runs, no other for the same *key* does."""
+        with self._guard:
+            lock = self._locks.get(key)
+            if lock is None:
+                lock = self._locks[key] = threading.Lock()
+        with lock:
+            yield
