@@ -108,7 +108,7 @@ class _Lib:
     cgfs_python_getattr: Any
     cgfs_python_setattr: Any
     cgfs_python_open: Any
-    cgfs_python_read: Any
+    cgfs_python_content: Any
     cgfs_python_write: Any
     cgfs_python_ioctl: Any
     cgfs_python_release: Any

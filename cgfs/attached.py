@@ -16,20 +16,12 @@ from pathlib import Path
 
 from cgfs import bpf, guard, notes, text_filter
 from cgfs.bpf import AttachedProgram, AttachedPrograms, AttachFlags, Program
-from cgfs.control import ControlFile, Mode, content, program_line, text_line
+from cgfs.control import Mode, content, program_line, text_line
 from cgfs.notes import Kind, Note, NotedProgram
+from cgfs.target import Target
 
 _TRIES = 1000
 _SECOND_NS = 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A control file of the cgroup with the id *cgroup_id*, whose directory is open as *cgroup_fd* (borrowed)."""
-
-    cgroup_fd: int
-    cgroup_id: int
-    file: ControlFile
 
 
 class How(Enum):
@@ -62,6 +54,11 @@ class State:
     @property
     def content(self) -> bytes:
         return content([attachment.line for attachment in self.attachments])
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is so as long as the revision and the note are the same: what a guard runs can be exchanged."""
+        return all(each.noted is None or each.noted.kind is not Kind.GUARD for each in self.attachments)
 
     @property
     def changed_at_ns(self) -> int:

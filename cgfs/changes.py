@@ -21,17 +21,16 @@ from queue import SimpleQueue
 
 from cgfs import attributes, filters, guard
 from cgfs.abi import Attach
-from cgfs.attached import Target
 from cgfs.bpf import Program
 from cgfs.caller import Caller, Capability, Credentials, Who
 from cgfs.control import Command, NoneCommand, SetProgram, SetText, program_line, text_line
 from cgfs.filters import Change
-from cgfs.handles import opened
 from cgfs.locks import LockByKey, computing
 from cgfs.mirror import Mirror
 from cgfs.notes import Stamp
 from cgfs.store import ProgramStore
 from cgfs.store.entry import User
+from cgfs.target import Target, opened
 from cgfs.text_filter import parse_text
 
 log = logging.getLogger(__name__)

@@ -27,13 +27,20 @@ class ControlAttributes(NamedTuple):
     size: int
     modified_ns: int
     changed_ns: int
+    lasting: bool
+    """For as long as nothing else is attached, and the notes and the owner of cgroup.controllers are the same."""
+
+
+class Content(NamedTuple):
+    """What a control file says; *lasting* as that of `ControlAttributes`."""
+
+    data: bytes
+    lasting: bool
 
 
 class Control(Protocol):
     """What decides about control files. Called in the mirror's threads, in several at the same time. Each call may
     wait: its caller waits in the kernel meanwhile, also when it was killed, so that its thread id is nobody else's.
-
-    A file handle stands for the same open file from `open`, or from its first `read`, until its `release`.
     """
 
     def getattr(self, node: int) -> ControlAttributes: ...
@@ -41,10 +48,10 @@ class Control(Protocol):
     def setattr(self, node: int, caller: Caller, *, mode: int | None, uid: int | None, gid: int | None) -> None:
         """What is None stays as it is."""
 
-    def open(self, node: int, file_handle: int, caller: Caller) -> None:
-        """For writing."""
+    def content(self, node: int) -> Content: ...
 
-    def read(self, node: int, file_handle: int, offset: int, size: int) -> bytes: ...
+    def open(self, node: int, file_handle: int, caller: Caller) -> None:
+        """For writing. *file_handle* stands for the open file until its `release`."""
 
     def write(self, file_handle: int, data: bytes) -> None: ...
 
@@ -82,7 +89,8 @@ def called_from_c(function: Callable[..., int | None]) -> Callable[..., int]:
 @called_from_c
 def _getattr(control: Control, node: int, answer: Any) -> None:
     attributes = control.getattr(node)
-    answer.uid, answer.gid, answer.mode, answer.size, answer.modified_ns, answer.changed_ns = attributes
+    answer.uid, answer.gid, answer.mode, answer.size = attributes[:4]
+    answer.modified_ns, answer.changed_ns, answer.lasting = attributes[4:]
 
 
 @ffi.def_extern("cgfs_python_setattr", error=-errno.EIO)
@@ -92,18 +100,20 @@ def _setattr(control: Control, node: int, caller: Any, change: Any) -> None:
     control.setattr(node, _caller(caller), mode=mode, uid=uid, gid=gid)
 
 
+@ffi.def_extern("cgfs_python_content", error=-errno.EIO)
+@called_from_c
+def _content(control: Control, node: int, buffer: Any, size: int, lasting: Any) -> int:
+    data, lasting[0] = control.content(node)
+    if len(data) > size:
+        raise OSError(errno.EFBIG, f"a content of {len(data)} bytes is longer than a read can be")
+    ffi.memmove(buffer, data, len(data))
+    return len(data)
+
+
 @ffi.def_extern("cgfs_python_open", error=-errno.EIO)
 @called_from_c
 def _open(control: Control, node: int, file_handle: int, caller: Any) -> None:
     control.open(node, file_handle, _caller(caller))
-
-
-@ffi.def_extern("cgfs_python_read", error=-errno.EIO)
-@called_from_c
-def _read(control: Control, node: int, file_handle: int, offset: int, data: Any, size: int) -> int:
-    content = control.read(node, file_handle, offset, size)
-    ffi.memmove(data, content, len(content))
-    return len(content)
 
 
 @ffi.def_extern("cgfs_python_write", error=-errno.EIO)
@@ -138,7 +148,7 @@ OPERATIONS: Any = ffi.new(
     "struct cgfs_control_operations *",
     {
         name: getattr(lib, f"cgfs_python_{name}")
-        for name in ("getattr", "setattr", "open", "read", "write", "ioctl", "release", "ended")
+        for name in ("getattr", "setattr", "content", "open", "write", "ioctl", "release", "ended")
     },
 )
 """For cgfs_mirror_start(), with the handle of a Control as its context."""

@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cgfs import bpf, guard, notes, text_filter
-from cgfs.attached import Attachment, How, State, Target, observe
+from cgfs.attached import Attachment, How, State, observe
 from cgfs.bpf import AttachFlags, Program, ProgramInfo
 from cgfs.control import Mode
 from cgfs.locks import computing
 from cgfs.notes import Kind, Note, NotedProgram, Stamp
+from cgfs.target import Target
 from cgfs.text_filter import TextFilter
 
 _TRIES = 100

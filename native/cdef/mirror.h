@@ -30,6 +30,7 @@ struct cgfs_control_attributes {
 	uint32_t mode;
 	uint64_t size;
 	uint64_t modified_ns, changed_ns;
+	bool lasting;
 };
 
 struct cgfs_control_change {
@@ -39,8 +40,8 @@ struct cgfs_control_change {
 struct cgfs_control_operations {
 	int (*getattr)(void *context, uint64_t node, struct cgfs_control_attributes *attributes);
 	int (*setattr)(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change);
+	int (*content)(void *context, uint64_t node, char *data, uint32_t size, bool *lasting);
 	int (*open)(void *context, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller);
-	int (*read)(void *context, uint64_t node, uint64_t file_handle, uint64_t offset, char *data, uint32_t size);
 	int (*write)(void *context, uint64_t file_handle, const char *data, uint32_t size);
 	int (*ioctl)(void *context, uint64_t file_handle, const struct cgfs_caller *caller, uint32_t command,
 		     const void *data, uint32_t size);
@@ -60,8 +61,8 @@ void cgfs_mirror_control_changed(struct cgfs_mirror *mirror, uint64_t node);
 extern "Python" {
 	int cgfs_python_getattr(void *, uint64_t, struct cgfs_control_attributes *);
 	int cgfs_python_setattr(void *, uint64_t, const struct cgfs_caller *, const struct cgfs_control_change *);
+	int cgfs_python_content(void *, uint64_t, char *, uint32_t, bool *);
 	int cgfs_python_open(void *, uint64_t, uint64_t, const struct cgfs_caller *);
-	int cgfs_python_read(void *, uint64_t, uint64_t, uint64_t, char *, uint32_t);
 	int cgfs_python_write(void *, uint64_t, const char *, uint32_t);
 	int cgfs_python_ioctl(void *, uint64_t, const struct cgfs_caller *, uint32_t, const void *, uint32_t);
 	int cgfs_python_release(void *, uint64_t);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The requests on control files. What is known here of those with nothing attached (untouched.c) is answered here, and so
- * are all opens for reading, which decide nothing. Everything else is asked of whoever decides about control files
- * (struct cgfs_control_operations), in the thread that has the request. It may wait: for its caller, and nobody else.
+ * The requests on control files. What is known here (known.c) is answered here, and so are all opens for reading, which
+ * decide nothing. Everything else is asked of whoever decides about control files (struct cgfs_control_operations), in the
+ * thread that has the request. It may wait: for its caller, and nobody else.
  *
- * A reader sees one content whole: what it has begun to read here ends here, and what it has begun to read there, there.
+ * A reader sees one content whole, that of his read at offset 0.
  */
-#include "internal.h"
+#include "known.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -38,15 +38,19 @@ static struct cgfs_caller caller_of(const struct request *request)
 /* -ESTALE where the cgroup is gone: the kernel looks the path up again then, and finds that it is not there. */
 static int attributes_of(struct request *request, uint64_t node, struct fuse_attr *attr)
 {
+	CLEANUP_FD int dir = node_open(request->mirror, node, O_RDONLY | O_DIRECTORY);
 	struct cgfs_control_attributes attributes = {};
+	struct state state;
 	int error;
 
-	if (untouched_attributes(request->mirror, node, attr))
+	if (known_attributes(request->mirror, dir, node, &state, attr))
 		return 0;
 	error = ask(request)->getattr(context_of(request), node, &attributes);
 	if (error)
 		return error == -ENODEV ? -ESTALE : error;
 	*attr = control_attributes(node, &attributes);
+	if (attributes.lasting)
+		know_attributes(request->mirror, &state, attr);
 	return 0;
 }
 
@@ -114,46 +118,73 @@ void handle_control_open(struct request *request)
 		reply(request, &out, sizeof(out));
 }
 
-static void reply_nothing(const struct request *request, const struct fuse_read_in *in)
+/* What the file says now, to be put; NULL, and an error, where that cannot be said. */
+static struct content *content_now(struct request *request, int *error)
 {
-	const char *content = request->mirror->untouched.content;
-	size_t size = strlen(content);
+	char *data = reply_buffer(request);
+	struct state state;
+	struct content *content = known_content(request->mirror, request->header->nodeid, &state);
+	bool lasting = false;
+	int size;
 
-	if (in->offset >= size)
-		reply(request, content, 0);
-	else
-		reply(request, content + in->offset, size - in->offset < in->size ? size - in->offset : in->size);
+	if (content)
+		return content;
+	size = ask(request)->content(context_of(request), request->header->nodeid, data, MAX_IO, &lasting);
+	content = size < 0 ? NULL : content_get(request->mirror->contents, data, (size_t)size);
+	if (content && lasting)
+		know_content(request->mirror, &state, content);
+	*error = size < 0 ? size : content ? 0 : -ENOMEM;
+	return content;
+}
+
+/* What the file's reader has begun to read; at offset 0, or where he has begun nothing, he begins anew. */
+static struct content *content_to_read(struct request *request, struct open_file *file, uint64_t offset, int *error)
+{
+	struct content *content = NULL, *former;
+
+	pthread_mutex_lock(&file->lock);
+	if (offset && file->content)
+		content = content_share(file->content);
+	pthread_mutex_unlock(&file->lock);
+	if (content)
+		return content;
+	content = content_now(request, error);
+	if (!content)
+		return NULL;
+	pthread_mutex_lock(&file->lock);
+	former = file->content;
+	file->content = content_share(content);
+	pthread_mutex_unlock(&file->lock);
+	if (former)
+		content_put(former);
+	return content;
 }
 
 void handle_control_read(struct request *request)
 {
 	const struct fuse_read_in *in = request->body;
 	struct open_file *file = file_get(request->mirror, in->fh);
-	char *data = reply_buffer(request);
-	uint32_t room = in->size < MAX_IO ? in->size : MAX_IO;
-	bool here = false;
-	int size;
+	struct content *content;
+	int error = -EBADF;
 
-	if (!in->offset)
-		poller_control_read(request->mirror, request->header->nodeid, in->fh);
-	if (file) {
-		pthread_mutex_lock(&file->lock);
-		if (!in->offset)
-			file->nothing = nothing_attached(request->mirror, file->node);
-		here = file->nothing;
-		file->asked |= !here;
-		pthread_mutex_unlock(&file->lock);
-		file_put(file);
-	}
-	if (here) {
-		reply_nothing(request, in);
+	if (!file) {
+		reply_error(request, error);
 		return;
 	}
-	size = ask(request)->read(context_of(request), request->header->nodeid, in->fh, in->offset, data, room);
-	if (size < 0)
-		reply_error(request, size);
+	if (!in->offset)
+		poller_control_read(request->mirror, request->header->nodeid, in->fh);
+	content = content_to_read(request, file, in->offset, &error);
+	file_put(file);
+	if (!content) {
+		reply_error(request, error);
+		return;
+	}
+	if (in->offset >= content->size)
+		reply(request, content->data, 0);
 	else
-		reply(request, data, (size_t)size);
+		reply(request, content->data + in->offset,
+		      content->size - in->offset < in->size ? content->size - in->offset : in->size);
+	content_put(content);
 }
 
 void handle_control_write(struct request *request)
@@ -191,12 +222,12 @@ void handle_control_release(struct request *request)
 {
 	const struct fuse_release_in *in = request->body;
 	struct open_file *file = file_remove(request->mirror, in->fh);
-	bool asked = file && (file->asked || (in->flags & O_ACCMODE) != O_RDONLY);
+	bool has_opener = file && (in->flags & O_ACCMODE) != O_RDONLY;
 
 	poller_forget(request->mirror, request->header->nodeid, in->fh);
 	if (file)
 		file_put(file);
-	if (asked)
+	if (has_opener)
 		ask(request)->release(context_of(request), in->fh);
 	reply_error(request, 0);
 }

@@ -263,7 +263,7 @@ static void listing_add_control_files(struct listing *listing, uint64_t director
 	for (size_t i = first; i < mirror->n_control_names; i++) {
 		uint64_t node = control_node(directory, i);
 		struct fuse_entry_out entry;
-		bool known = listing->plus && untouched_entry(mirror, listing->dir, node, &entry);
+		bool known = listing->plus && known_entry(mirror, listing->dir, node, &entry);
 
 		if (!listing_add(listing, mirror->control_names[i], node, DT_REG, END_OF_NATIVE + i + 1, known ? &entry : NULL))
 			break;

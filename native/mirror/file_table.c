@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "internal.h"
+#include "known.h"
 
 #define GENERATIONS ((uint32_t)(HANDLE_OF_POLLER >> 32) - 1)
 
@@ -179,6 +179,8 @@ void file_put(struct open_file *file)
 		descriptor_give(file->mirror, file->user);
 	}
 	free(file->snapshot);
+	if (file->content)
+		content_put(file->content);
 	pthread_mutex_destroy(&file->lock);
 	free(file);
 }

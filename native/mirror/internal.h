@@ -28,6 +28,9 @@ static inline void close_fd(int *fd)
 #define CLEANUP_FD __attribute__((cleanup(close_fd)))
 
 struct worker;
+struct known;		/* known.c */
+struct content;		/* content.c */
+struct contents;
 struct backings;	/* backing.c */
 struct file_table;	/* file_table.c */
 struct removed;		/* removed.c */
@@ -57,6 +60,8 @@ struct cgfs_mirror {
 	uint32_t *control_attach_types;	/* of each; NULL: unknown */
 	struct cgfs_untouched untouched;	/* content NULL: unknown */
 	const char **note_names;		/* the untouched's own */
+	struct known *known;
+	struct contents *contents;
 	const struct cgfs_control_operations *control;
 	void *control_context;
 	struct loop *loop;
@@ -208,14 +213,10 @@ HANDLER(handle_control_write);
 HANDLER(handle_control_ioctl);
 HANDLER(handle_control_release);
 
-/* --- untouched.c: control files of which all is known here ----------------------------------------------------------- */
+/* --- known.c: control files of which something is known here ---------------------------------------------------------- */
 
-/* Whether nothing is attached, so that the content is mirror->untouched.content. */
-bool nothing_attached(const struct cgfs_mirror *mirror, uint64_t node);
-/* The attributes of a control file. Returns false if it was touched. */
-bool untouched_attributes(const struct cgfs_mirror *mirror, uint64_t node, struct fuse_attr *attr);
-/* What LOOKUP answers for the control file of that node, whose directory is open as dir. Returns false if it was touched. */
-bool untouched_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry);
+/* What LOOKUP answers for the control file of that node, whose directory is open as dir. Returns false if it is not known. */
+bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry);
 /* A control file's attributes as FUSE has them. */
 struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_attributes *attributes);
 
@@ -315,11 +316,10 @@ struct open_file {
 	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file's reader */
 	uint64_t node;
 	bool backed;		/* holds a backing_get() of node */
-	pthread_mutex_t lock;	/* guards the snapshot, nothing and asked; taken before no other */
+	pthread_mutex_t lock;	/* guards the snapshot and the content; taken before no other but that of the contents */
 	char *snapshot;		/* what a reader in another PID namespace sees, as of its read at offset 0 */
 	size_t snapshot_size;
-	bool nothing;		/* of a control file: its reader has begun to read that nothing is attached */
-	bool asked;		/* whoever decides about control files knows of it */
+	struct content *content;	/* of a control file: what its reader reads, as of his read at offset 0; or NULL */
 	atomic_uint references;
 };
 

@@ -3,7 +3,7 @@
  * The life of one mount: SOURCE is opened, the mirror mounted, INIT negotiated; then the threads run until the
  * connection ends. Sources: mount(2); fuse_fill_super and process_init_reply in fs/fuse/inode.c.
  */
-#include "internal.h"
+#include "known.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -171,6 +171,10 @@ static int create_parts(struct cgfs_mirror *mirror)
 	if (!error)
 		error = names_create(mirror);
 	if (!error)
+		error = contents_create(mirror);
+	if (!error)
+		error = known_create(mirror);
+	if (!error)
 		error = poller_create(mirror);
 	return error;
 }
@@ -256,6 +260,8 @@ static void destroy_parts(struct cgfs_mirror *mirror)
 	if (mirror->backings)
 		backings_destroy(mirror);
 	descriptors_destroy(mirror);
+	known_destroy(mirror);
+	contents_destroy(mirror);
 }
 
 void cgfs_mirror_close(struct cgfs_mirror *mirror)

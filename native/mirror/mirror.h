@@ -45,6 +45,7 @@ struct cgfs_control_attributes {
 	uint32_t mode;			/* permission bits */
 	uint64_t size;
 	uint64_t modified_ns, changed_ns;
+	bool lasting;			/* as below */
 };
 
 /* What chmod and chown want; -1: that it stays as it is. */
@@ -54,20 +55,24 @@ struct cgfs_control_change {
 
 /*
  * What decides about control files, whose node ids these are. Called in the mirror's threads, in several at the same time,
- * while the caller waits in the kernel; each may take as long as it likes. An open file has the same handle in all of them,
- * from an open for writing or from its first read on, and until its release. All return 0 or -errno, but for read: the
+ * while the caller waits in the kernel; each may take as long as it likes. All return 0 or -errno, but for content: the
  * number of bytes, at most size, or -errno.
+ *
+ * What getattr and content say is lasting, or not: for as long as nothing else is attached, and the notes (of struct
+ * cgfs_untouched) and the owner of cgroup.controllers are the same, nobody need ask again.
  */
 struct cgfs_control_operations {
 	int (*getattr)(void *context, uint64_t node, struct cgfs_control_attributes *attributes);
 	int (*setattr)(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change);
+	int (*content)(void *context, uint64_t node, char *data, uint32_t size, bool *lasting);
+	/* For writing. The file has that handle until its release, in the calls that follow. */
 	int (*open)(void *context, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller);
-	int (*read)(void *context, uint64_t node, uint64_t file_handle, uint64_t offset, char *data, uint32_t size);
 	int (*write)(void *context, uint64_t file_handle, const char *data, uint32_t size);
 	int (*ioctl)(void *context, uint64_t file_handle, const struct cgfs_caller *caller, uint32_t command,
 		     const void *data, uint32_t size);
 	int (*release)(void *context, uint64_t file_handle);
-	int (*ended)(void *context);	/* the connection: nobody asks anything any more. What it returns means nothing, nor with release */
+	/* The connection has: nothing is asked any more. */
+	int (*ended)(void *context);
 };
 
 /*

@@ -18,6 +18,7 @@ const char *const control_names[2] = { "net.one_filter", "net.other_filter" };
 
 struct asked asked;
 int decision;
+bool is_lasting;
 
 static int decide(const char *what, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller)
 {
@@ -42,6 +43,7 @@ static int decide_getattr(void *context, uint64_t node, struct cgfs_control_attr
 	(void)context;
 	*attributes = (struct cgfs_control_attributes){
 		.uid = 7, .gid = 8, .mode = 0640, .size = 9, .modified_ns = 10000000011, .changed_ns = 12000000013,
+		.lasting = is_lasting,
 	};
 	return decide("getattr", node, 0, NULL);
 }
@@ -53,20 +55,19 @@ static int decide_setattr(void *context, uint64_t node, const struct cgfs_caller
 	return decide("setattr", node, 0, caller);
 }
 
+static int decide_content(void *context, uint64_t node, char *data, uint32_t size, bool *lasting)
+{
+	int error = decide("content", node, 0, NULL);
+
+	(void)context;
+	*lasting = is_lasting;
+	return error ? error : snprintf(data, size, "content %u", asked.count);
+}
+
 static int decide_open(void *context, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller)
 {
 	(void)context;
 	return decide("open", node, file_handle, caller);
-}
-
-static int decide_read(void *context, uint64_t node, uint64_t file_handle, uint64_t offset, char *data, uint32_t size)
-{
-	int error = decide("read", node, file_handle, NULL);
-
-	(void)context;
-	if (error)
-		return error;
-	return size < 16 ? 0 : snprintf(data, size, "at %u", (unsigned int)offset);
 }
 
 static int decide_write(void *context, uint64_t file_handle, const char *data, uint32_t size)
@@ -103,7 +104,7 @@ static int decide_ended(void *context)
 }
 
 static const struct cgfs_control_operations decider = {
-	decide_getattr, decide_setattr, decide_open, decide_read, decide_write, decide_ioctl, decide_release, decide_ended,
+	decide_getattr, decide_setattr, decide_content, decide_open, decide_write, decide_ioctl, decide_release, decide_ended,
 };
 
 /* --- the connection -------------------------------------------------------------------------------------------------------- */
@@ -138,6 +139,7 @@ void connection_create(struct connection *connection)
 	*connection = (struct connection){};
 	asked = (struct asked){};
 	decision = 0;
+	is_lasting = false;
 	find_cgroup2(root);
 	snprintf(connection->source, sizeof(connection->source), "%s/cgfs-native-%d-%d", root, getpid(), count++);
 	CHECK(mkdir(connection->source, 0755) == 0);

@@ -57,8 +57,8 @@ void wait_readable(int fd);
 extern const char *const control_names[2];
 
 /*
- * What whoever decides about them was asked last. Attributes are always the same ones; a read is answered with the text
- * "at OFFSET"; everything with the errno in decision, if it is not 0.
+ * What whoever decides about them was asked last. Attributes are always the same ones; a content is "content N", the N-th
+ * thing that was asked; both are lasting if is_lasting. Everything is answered with the errno in decision, if it is not 0.
  */
 struct asked {
 	const char *what;	/* NULL: nothing yet */
@@ -73,5 +73,6 @@ struct asked {
 };
 extern struct asked asked;
 extern int decision;
+extern bool is_lasting;
 
 #endif

@@ -92,23 +92,35 @@ static const struct answer *read_at(struct connection *connection, uint64_t file
 	return connection_ask(connection, FUSE_READ, CONTROL, &in, sizeof(in), NULL, 0);
 }
 
-TEST(control_readers_are_known_from_their_first_read_on)
+static bool reads(struct connection *connection, uint64_t file_handle, uint64_t offset, const char *text)
+{
+	const struct answer *answer = read_at(connection, file_handle, offset);
+
+	return !answer->error && answer->size == strlen(text) && memcmp(answer->data, text, answer->size) == 0;
+}
+
+TEST(control_readers_see_one_content_from_its_beginning)
 {
 	struct connection connection;
-	const struct answer *answer;
-	uint64_t handle;
+	uint64_t handle, other;
 
 	connection_open(&connection);
 	release(&connection, open_control(&connection, O_RDONLY), O_RDONLY);
 	CHECK(!asked.count);
 	handle = open_control(&connection, O_RDONLY);
-	answer = read_at(&connection, handle, 3);
-	CHECK(!answer->error && answer->size == 4 && memcmp(answer->data, "at 3", 4) == 0);
-	CHECK(was_asked("read") && asked.node == CONTROL && asked.file_handle == handle);
+	other = open_control(&connection, O_RDWR);
+	asked.count = 0;
+	CHECK(reads(&connection, handle, 3, "tent 1") && was_asked("content") && asked.node == CONTROL);
+	CHECK(reads(&connection, other, 0, "content 2"));
+	CHECK(reads(&connection, handle, 0, "content 3"));
+	CHECK(reads(&connection, handle, 8, "3") && reads(&connection, handle, 9, "") && reads(&connection, handle, 1 << 20, ""));
+	CHECK(reads(&connection, other, 7, " 2") && asked.count == 3);
 	decision = -ENODEV;
-	CHECK(read_at(&connection, handle, 0)->error == -ENODEV);
+	CHECK(read_at(&connection, handle, 0)->error == -ENODEV && reads(&connection, handle, 8, "3"));
+	decision = 0;
+	asked.count = 0;
 	release(&connection, handle, O_RDONLY);
-	CHECK(was_asked("release") && asked.file_handle == handle && asked.count == 3);
+	CHECK(!asked.count && read_at(&connection, handle, 0)->error == -EBADF);
 	connection_close(&connection);
 }
 

@@ -46,6 +46,15 @@ static void wait_for_wake_up(const struct connection *connection)
 	CHECK(next_wake_up(connection) == KERNEL_HANDLE);
 }
 
+static uint64_t open_control(struct connection *connection, uint64_t node)
+{
+	const struct fuse_open_in in = {.flags = O_RDONLY};
+	const struct answer *answer = connection_ask(connection, FUSE_OPEN, node, &in, sizeof(in), NULL, 0);
+
+	CHECK(!answer->error);
+	return ((const struct fuse_open_out *)answer->data)->fh;
+}
+
 static void read_control(struct connection *connection, uint64_t node, uint64_t file_handle)
 {
 	struct fuse_read_in in = {.fh = file_handle, .size = 4096};
@@ -57,18 +66,20 @@ TEST(poll_of_a_control_file_reports_a_change_until_it_is_read)
 {
 	static const uint64_t node = NODE_CONTROL | FUSE_ROOT_ID;
 	struct connection connection;
+	uint64_t handle;
 
 	connection_open(&connection);
-	CHECK(ask(&connection, node, 5, 0) & POLLPRI);	/* nothing was read since it was opened */
-	read_control(&connection, node, 5);
-	CHECK(ask(&connection, node, 5, FUSE_POLL_SCHEDULE_NOTIFY) == (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM));
+	handle = open_control(&connection, node);
+	CHECK(ask(&connection, node, handle, 0) & POLLPRI);	/* nothing was read since it was opened */
+	read_control(&connection, node, handle);
+	CHECK(ask(&connection, node, handle, FUSE_POLL_SCHEDULE_NOTIFY) == (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM));
 	cgfs_mirror_control_changed(connection.mirror, node ^ 1ull << 56);
 	cgfs_mirror_control_changed(connection.mirror, node);
 	wait_for_wake_up(&connection);
-	CHECK(ask(&connection, node, 5, 0) & POLLPRI);
-	CHECK(ask(&connection, node, 5, 0) & POLLPRI);
-	read_control(&connection, node, 5);
-	CHECK(!(ask(&connection, node, 5, 0) & POLLPRI));
+	CHECK(ask(&connection, node, handle, 0) & POLLPRI);
+	CHECK(ask(&connection, node, handle, 0) & POLLPRI);
+	read_control(&connection, node, handle);
+	CHECK(!(ask(&connection, node, handle, 0) & POLLPRI));
 	cgfs_mirror_control_changed(connection.mirror, node);	/* nobody waits */
 	CHECK(!connection_has_answer(&connection));
 	connection_close(&connection);

@@ -13,7 +13,7 @@ from cgfs.mountinfo import cgroup2_mount
 from tests.bench import memory, peers, report, stopping
 from tests.bench.measure import FULL, QUICK, Bench, Effort, Result, build_timing
 from tests.bench.plot import plot
-from tests.bench.rows import CHILDREN, MANY_CHILDREN, ROWS
+from tests.bench.rows import CHILDREN, FILTERED, MANY_CHILDREN, ROWS
 from tests.bench.tree import scratch_directory, tree
 
 
@@ -35,6 +35,7 @@ def measure_rows(
         inside = root.relative_to(source)
         mounts = [peers.Mounted("cgroup2", root, None)]
         mounts += [stack.enter_context(peers.served(server, inside)) for server in built]
+        (mounts[1].root / FILTERED / "net.egress_filter").write_text("cbpf:1,6 0 0 1\n")
         bench = Bench(timing, mounts, effort)
         with console.status("measuring") as status:
             results = bench.measure(ROWS, lambda row: status.update(f"measuring: {row.name}"))

@@ -33,6 +33,8 @@ class Row:
 
 
 CHILDREN = 1000
+FILTERED = "cgfs-2"
+"""The cgroup that has a filter while the rows are measured."""
 MANY_CHILDREN = 10000
 
 MEMORY_AT_MOST_MB = 60.0
@@ -67,6 +69,15 @@ ROWS = (
         "open-read-close",
         10000,
         "cgfs-1/net.egress_filter",
+        base_path="cgfs-1/cgroup.events",
+        at_most=25,
+        cgfs_only=True,
+    ),
+    Row(
+        "control file that has a filter",
+        "open-read-close",
+        10000,
+        f"{FILTERED}/net.egress_filter",
         base_path="cgfs-1/cgroup.events",
         at_most=25,
         cgfs_only=True,

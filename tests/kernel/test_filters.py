@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from cgfs import attached, bpf, control, filters, notes
-from cgfs.attached import How, Target, observe
+from cgfs.attached import How, observe
 from cgfs.bpf import Program
 from cgfs.control import CONTROL_FILES, ControlFile, Mode
 from cgfs.filters import Change
 from cgfs.notes import Kind, Note, NotedProgram, Stamp
+from cgfs.target import Target
 from tests.support import programs
 from tests.support.bpftool import attached_ids
 from tests.support.network import FAMILIES, Traffic, can_create_socket

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cgfs import control, filters, notes, text_filter
-from cgfs.attached import Target
 from cgfs.control import Mode, parse, text_line
 from cgfs.notes import Note
+from cgfs.target import Target
 from cgfs.text_filter import TextFilter
 from tests.kernel.test_filters import STAMP, content, kernel_ids, passes, program, target_of
 from tests.support import programs

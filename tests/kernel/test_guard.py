@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from cgfs import bpffs, control, filters, guard, notes
-from cgfs.attached import Target, observe
+from cgfs.attached import observe
 from cgfs.bpf import AttachType, Map, MapType, Program, ProgType
 from cgfs.control import CONTROL_FILES, Mode
 from cgfs.notes import Kind, Note, NotedProgram, Stamp
+from cgfs.target import Target
 from tests.kernel.test_filters import STAMP, content, hook_of, ids, kernel_ids, line, passes, program, target_of
 from tests.support import programs
 from tests.support.bpftool import bpftool

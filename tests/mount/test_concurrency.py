@@ -123,6 +123,12 @@ def mkdir_with_signals(path: str) -> tuple[int, bool]:
     return count, os.path.isdir(path)
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for that signal. Source: proc_pid_status(5), SigCgt."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt:")]
+    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize("view", ["native", "mirror"])
 def test_a_signal_interrupts_a_mkdir_on_neither(overlay: Overlay, twin: Twin, view: str) -> None:
     """The kernel waits for a directory's lock without heeding signals; so the mirror must not give up half-way."""
@@ -133,6 +139,7 @@ def test_a_signal_interrupts_a_mkdir_on_neither(overlay: Overlay, twin: Twin, vi
         with held(slow):
             child.begin(mkdir_with_signals, str(path))
             waiter = child.pid if view == "native" else overlay.pid
+            until(lambda: catches(child.pid, signal.SIGUSR1), "the child has its handler")
             until(lambda: waiting_threads(waiter) >= 1, "the mkdir waits for the directory's lock")
             for _ in range(10):
                 os.kill(child.pid, signal.SIGUSR1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.mount.conftest import StartOverlay, Twin
-from tests.support import control
+from tests.support import control, programs
 from tests.support.control import error_of, opened
 from tests.support.daemon import Overlay
 from tests.support.programs import CONTROL_FILE, Hook, program
@@ -45,7 +45,7 @@ def overlay(start_overlay: StartOverlay, tmp_path: Path, marker: Path) -> Iterat
 def test_it_is_eio_for_that_request_and_takes_nothing_down(overlay: Overlay, twin: Twin, marker: Path) -> None:
     path = twin.mirror / EGRESS
     overlay.expect_in_log(r"ERROR \w+ of a control file|Traceback")
-    with program(Hook.EGRESS) as prog_fd, opened(path, os.O_RDWR) as fd:
+    with program(Hook.EGRESS) as prog_fd, program(Hook.EGRESS, salt=1) as other, opened(path, os.O_RDWR) as fd:
         control.attach_fd(fd, prog_fd)
         marker.touch()
         for act in (
@@ -57,12 +57,15 @@ def test_it_is_eio_for_that_request_and_takes_nothing_down(overlay: Overlay, twi
             partial(os.fchmod, fd, 0o600),
             path.read_text,
         ):
+            # What was said before is asked anew only after a change.
+            programs.attach(twin.native, other, Hook.EGRESS)
             assert error_of(act) == errno.EIO
+            programs.detach(twin.native, Hook.EGRESS, other)
         (twin.mirror / "cgroup.procs").read_text()
         marker.unlink()
         assert path.read_text() == control.shown(prog_fd)
         assert os.write(fd, b"none") == 4
     assert path.read_text() == "none\n"
-    for what in ("getattr", "read", "write", "setattr", "ioctl"):
+    for what in ("getattr", "content", "write", "setattr", "ioctl"):
         assert f"ERROR {what} of a control file" in overlay.log()
     assert "ZeroDivisionError: surprise" in overlay.log()

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The contents of control files that are being read, or known: by what they are, so that none is there twice. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "known.h"
+
+#define BUCKETS 1024
+
+struct contents {
+	pthread_mutex_t lock;		/* guards the rest, and the references of each; taken before no other */
+	struct content *buckets[BUCKETS];
+};
+
+/* FNV-1a, 64 bits. Source: http://www.isthe.com/chongo/tech/comp/fnv/ */
+static struct content **bucket_of(struct contents *contents, const char *data, size_t size)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ (unsigned char)data[i]) * 0x100000001b3ull;
+	return &contents->buckets[(hash ^ hash >> 32) % BUCKETS];
+}
+
+static struct content *content_create(struct contents *contents, const char *data, size_t size)
+{
+	struct content *content = malloc(sizeof(*content) + size);
+
+	if (!content)
+		return NULL;
+	*content = (struct content){.contents = contents, .size = size};
+	memcpy(content->data, data, size);
+	return content;
+}
+
+struct content *content_get(struct contents *contents, const char *data, size_t size)
+{
+	struct content **bucket = bucket_of(contents, data, size), *content;
+
+	pthread_mutex_lock(&contents->lock);
+	for (content = *bucket; content; content = content->next) {
+		if (content->size == size && memcmp(content->data, data, size) == 0)
+			break;
+	}
+	if (!content) {
+		content = content_create(contents, data, size);
+		if (content) {
+			content->next = *bucket;
+			*bucket = content;
+		}
+	}
+	if (content)
+		content->references++;
+	pthread_mutex_unlock(&contents->lock);
+	return content;
+}
+
+struct content *content_share(struct content *content)
+{
+	pthread_mutex_lock(&content->contents->lock);
+	content->references++;
+	pthread_mutex_unlock(&content->contents->lock);
+	return content;
+}
+
+void content_put(struct content *content)
+{
+	struct contents *contents = content->contents;
+	struct content **link;
+
+	pthread_mutex_lock(&contents->lock);
+	if (!--content->references) {
+		link = bucket_of(contents, content->data, content->size);
+		while (*link != content)
+			link = &(*link)->next;
+		*link = content->next;
+		free(content);
+	}
+	pthread_mutex_unlock(&contents->lock);
+}
+
+int contents_create(struct cgfs_mirror *mirror)
+{
+	mirror->contents = calloc(1, sizeof(*mirror->contents));
+	if (!mirror->contents)
+		return -ENOMEM;
+	pthread_mutex_init(&mirror->contents->lock, NULL);
+	return 0;
+}
+
+void contents_destroy(struct cgfs_mirror *mirror)
+{
+	if (!mirror->contents)
+		return;
+	pthread_mutex_destroy(&mirror->contents->lock);
+	free(mirror->contents);
+	mirror->contents = NULL;
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is known here of control files, so that whoever decides about them need not be asked:
+ *
+ * - What the untouched ones are and say, with nothing attached and no note of anything. It was told at the start (struct
+ *   cgfs_untouched). Nearly all are like that, and a walk over a tree asks for three of them in each directory.
+ * - What has been answered before, where that is lasting: for as long as nothing that it was made of has changed. That is
+ *   what is attached, of which the kernel counts the changes (the revision), what is noted, and who owns
+ *   cgroup.controllers. All of it is looked at each time.
+ *
+ * The last answers have their places by node, one each: a new one takes the place of whatever is there.
+ */
+#include "known.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "../bpf.h"
+
+#define PLACES 4096
+#define MOST_BYTES (8u << 20)	/* of contents in them: one that is larger by itself is as good as none */
+#define NS_PER_S 1000000000ull
+
+struct answers {
+	struct state *state;		/* without owner, where there are no attributes */
+	struct content *content;	/* or NULL */
+	bool has_attributes;
+	struct fuse_attr attr;
+};
+
+struct known {
+	pthread_mutex_t lock;		/* guards the rest; taken before no other but that of the contents */
+	struct answers places[PLACES];
+	size_t n_bytes;
+};
+
+/* --- what answers are made of ------------------------------------------------------------------------------------------ */
+
+/*
+ * The notes that the directory has about that control file, each with its length before it; one that is missing has none.
+ * Each is asked for by its name: to list a directory's attributes makes kernfs give it attributes, and new times
+ * (kernfs_iop_listxattr). Returns false if it cannot be found out, or is too long.
+ */
+static bool read_notes(const struct cgfs_untouched *untouched, int dir, size_t index, struct state *state)
+{
+	const char *const *names = untouched->note_names + index * untouched->n_notes;
+
+	for (size_t i = 0; i < untouched->n_notes; i++) {
+		ssize_t room = (ssize_t)(sizeof(state->notes) - state->size - sizeof(ssize_t));
+		ssize_t length = room > 0 ? fgetxattr(dir, names[i], state->notes + state->size + sizeof(length), room) : room;
+
+		if (length == 0 || (length < 0 && errno != ENODATA) || room <= 0)
+			return false;
+		state->is_noted |= length > 0;
+		memcpy(state->notes + state->size, &length, sizeof(length));
+		state->size += sizeof(length) + (length > 0 ? (size_t)length : 0);
+	}
+	return true;
+}
+
+/* Without a revision, which older kernels do not have, only that nothing is attached means anything. */
+static void read_state(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state)
+{
+	size_t index = node_control_index(node);
+	struct cgfs_query query = {};
+	int error;
+
+	state->node = node;
+	state->size = 0;
+	state->is_noted = state->is_whole = state->is_empty = false;
+	if (dir < 0 || !mirror->untouched.content || !mirror->control_attach_types)
+		return;
+	error = cgfs_prog_query(dir, mirror->control_attach_types[index], 0, NULL, NULL, 0, &query);
+	state->is_empty = !error && !query.count;
+	state->revision = query.revision;
+	state->is_whole = (!error || error == -ENOSPC) && query.revision && read_notes(&mirror->untouched, dir, index, state);
+}
+
+static bool read_owner(int dir, struct state *state)
+{
+	struct stat st;
+
+	if (fstatat(dir, "cgroup.controllers", &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
+	state->uid = st.st_uid;
+	state->gid = st.st_gid;
+	state->owned_since = st.st_ctim;
+	return true;
+}
+
+static bool has_same_owner(const struct state *one, const struct state *other)
+{
+	return one->uid == other->uid && one->gid == other->gid && one->owned_since.tv_sec == other->owned_since.tv_sec &&
+	       one->owned_since.tv_nsec == other->owned_since.tv_nsec;
+}
+
+/* But for the owner. */
+static bool is_same(const struct state *one, const struct state *other)
+{
+	return one->node == other->node && one->revision == other->revision && one->size == other->size &&
+	       memcmp(one->notes, other->notes, one->size) == 0;
+}
+
+/* --- the places: lock held ---------------------------------------------------------------------------------------------- */
+
+static struct answers *place_of(struct known *known, uint64_t node)
+{
+	return &known->places[(node * 0x9e3779b97f4a7c15ull) >> 52];
+}
+_Static_assert(PLACES == 1 << (64 - 52), "place_of");
+
+static void forget(struct known *known, struct answers *answers)
+{
+	if (answers->content) {
+		known->n_bytes -= answers->content->size;
+		content_put(answers->content);
+	}
+	free(answers->state);
+	*answers = (struct answers){};
+}
+
+/* Those that are made of that state, or NULL. */
+static struct answers *find(struct known *known, const struct state *state)
+{
+	struct answers *answers = place_of(known, state->node);
+
+	return answers->state && is_same(answers->state, state) ? answers : NULL;
+}
+
+/* The same, or a place for them. NULL: there is no memory. */
+static struct answers *find_place(struct known *known, const struct state *state)
+{
+	struct answers *answers = find(known, state);
+	size_t size = offsetof(struct state, notes) + state->size;
+
+	if (answers)
+		return answers;
+	answers = place_of(known, state->node);
+	forget(known, answers);
+	answers->state = malloc(size);
+	if (!answers->state)
+		return NULL;
+	memcpy(answers->state, state, size);
+	return answers;
+}
+
+/* --- attributes -------------------------------------------------------------------------------------------------------- */
+
+struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_attributes *attributes)
+{
+	struct fuse_attr attr = {
+		.ino = node,
+		.size = attributes->size,
+		.mode = S_IFREG | attributes->mode,
+		.nlink = 1,
+		.uid = attributes->uid,
+		.gid = attributes->gid,
+		.blksize = 4096,
+	};
+
+	attr.atime = attr.mtime = attributes->modified_ns / NS_PER_S;
+	attr.atimensec = attr.mtimensec = (uint32_t)(attributes->modified_ns % NS_PER_S);
+	attr.ctime = attributes->changed_ns / NS_PER_S;
+	attr.ctimensec = (uint32_t)(attributes->changed_ns % NS_PER_S);
+	return attr;
+}
+
+/* Owner and group are those of cgroup.controllers. */
+static struct fuse_attr untouched_attributes(const struct cgfs_untouched *untouched, const struct state *state)
+{
+	uint64_t modified_ns = (uint64_t)untouched->time_s * NS_PER_S + state->revision % NS_PER_S;
+	const struct cgfs_control_attributes attributes = {
+		.uid = state->uid,
+		.gid = state->gid,
+		.mode = untouched->mode,
+		.size = strlen(untouched->content),
+		.modified_ns = modified_ns,
+		.changed_ns = modified_ns,
+	};
+
+	return control_attributes(state->node, &attributes);
+}
+
+bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state, struct fuse_attr *attr)
+{
+	struct known *known = mirror->known;
+	const struct answers *answers;
+	bool found;
+
+	read_state(mirror, dir, node, state);
+	state->is_whole = state->is_whole && read_owner(dir, state);
+	if (!state->is_whole)
+		return false;
+	if (state->is_empty && !state->is_noted) {
+		*attr = untouched_attributes(&mirror->untouched, state);
+		return true;
+	}
+	pthread_mutex_lock(&known->lock);
+	answers = find(known, state);
+	found = answers && answers->has_attributes && has_same_owner(answers->state, state);
+	if (found)
+		*attr = answers->attr;
+	pthread_mutex_unlock(&known->lock);
+	return found;
+}
+
+void know_attributes(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr)
+{
+	struct known *known = mirror->known;
+	struct answers *answers;
+
+	if (!state->is_whole)
+		return;
+	pthread_mutex_lock(&known->lock);
+	answers = find_place(known, state);
+	if (answers) {
+		answers->state->uid = state->uid;
+		answers->state->gid = state->gid;
+		answers->state->owned_since = state->owned_since;
+		answers->attr = *attr;
+		answers->has_attributes = true;
+	}
+	pthread_mutex_unlock(&known->lock);
+}
+
+bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry)
+{
+	struct state state;
+
+	*entry = (struct fuse_entry_out){.nodeid = node, .entry_valid = CACHE_SECONDS};
+	return known_attributes(mirror, dir, node, &state, &entry->attr);
+}
+
+/* --- contents ------------------------------------------------------------------------------------------------------------ */
+
+struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, struct state *state)
+{
+	CLEANUP_FD int dir = node_open(mirror, node, O_RDONLY | O_DIRECTORY);
+	struct known *known = mirror->known;
+	const char *untouched = mirror->untouched.content;
+	struct content *content = NULL;
+	const struct answers *answers;
+
+	read_state(mirror, dir, node, state);
+	if (state->is_empty)
+		return content_get(mirror->contents, untouched, strlen(untouched));
+	if (!state->is_whole)
+		return NULL;
+	pthread_mutex_lock(&known->lock);
+	answers = find(known, state);
+	if (answers && answers->content)
+		content = content_share(answers->content);
+	pthread_mutex_unlock(&known->lock);
+	return content;
+}
+
+void know_content(const struct cgfs_mirror *mirror, const struct state *state, struct content *content)
+{
+	struct known *known = mirror->known;
+	struct answers *answers;
+
+	if (!state->is_whole || content->size > MOST_BYTES)
+		return;
+	pthread_mutex_lock(&known->lock);
+	for (size_t i = 0; i < PLACES && known->n_bytes + content->size > MOST_BYTES; i++)
+		forget(known, &known->places[i]);
+	answers = find_place(known, state);
+	if (answers && !answers->content) {
+		answers->content = content_share(content);
+		known->n_bytes += content->size;
+	}
+	pthread_mutex_unlock(&known->lock);
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------------ */
+
+int known_create(struct cgfs_mirror *mirror)
+{
+	mirror->known = calloc(1, sizeof(*mirror->known));
+	if (!mirror->known)
+		return -ENOMEM;
+	pthread_mutex_init(&mirror->known->lock, NULL);
+	return 0;
+}
+
+void known_destroy(struct cgfs_mirror *mirror)
+{
+	struct known *known = mirror->known;
+
+	if (!known)
+		return;
+	for (size_t i = 0; i < PLACES; i++)
+		forget(known, &known->places[i]);
+	pthread_mutex_destroy(&known->lock);
+	free(known);
+	mirror->known = NULL;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Control files of which something is known here: known.c says what; and contents, of which each is there once. */
+#ifndef CGFS_MIRROR_KNOWN_H
+#define CGFS_MIRROR_KNOWN_H
+
+#include "internal.h"
+
+/* --- content.c ---------------------------------------------------------------------------------------------------------- */
+
+/* The content of a control file. Whoever reads the same shares it: it costs its memory once. */
+struct content {
+	struct contents *contents;
+	struct content *next;
+	size_t references, size;
+	char data[];
+};
+
+int contents_create(struct cgfs_mirror *mirror);
+void contents_destroy(struct cgfs_mirror *mirror);
+/* The content that is data, to be given back with content_put(); NULL: there is no memory for it. */
+struct content *content_get(struct contents *contents, const char *data, size_t size);
+struct content *content_share(struct content *content);
+void content_put(struct content *content);
+
+/* --- known.c -------------------------------------------------------------------------------------------------------------- */
+
+#define NOTES_SIZE 2048
+
+/* What answers about a control file are made of. */
+struct state {
+	uint64_t node;
+	uint64_t revision;
+	uint32_t uid, gid;		/* of cgroup.controllers; unknown where only the content was asked for */
+	struct timespec owned_since;	/* at most: its last change */
+	bool is_whole;		/* all the rest is known */
+	bool is_empty;		/* nothing is attached, for sure */
+	bool is_noted;
+	size_t size;		/* of notes */
+	char notes[NOTES_SIZE];
+};
+
+int known_create(struct cgfs_mirror *mirror);
+void known_destroy(struct cgfs_mirror *mirror);
+/*
+ * The attributes of the control file node, whose directory is open as dir (or an error). Returns false if they are not known;
+ * what they are to be made of is in state then: to be read before whoever decides is asked, and given to know_attributes()
+ * with the answer.
+ */
+bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state, struct fuse_attr *attr);
+void know_attributes(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr);
+/* The same for the content, which is to be put; NULL: it is not known. */
+struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, struct state *state);
+void know_content(const struct cgfs_mirror *mirror, const struct state *state, struct content *content);
+
+#endif
