@@ -17,6 +17,7 @@ from cgfs.store.entry import Entry, Origin, instructions_of
 
 QUOTA = 64
 QUOTA_BYTES = 64 << 20
+_MOST_REMEMBERED = 1024
 _BOUNDLESS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS, MapType(33)})
 """The types of maps that come to hold more memory than they say: that of other maps; 33 is BPF_MAP_TYPE_ARENA."""
 PIN_NAME = re.compile(r"(?P<uid>\d+)-(?P<id>\d+)-(?P<tag>[0-9a-f]{16})")
@@ -29,6 +30,8 @@ class PinStore:
         self.directory = directory
         self.quota = quota
         self.quota_bytes = quota_bytes
+        self._kept: dict[tuple[int, int, int], Path] = {}
+        """Where a program was found, or put, for a user. It may have been removed since."""
 
     def keep(self, program: Program, uid: int, gid: int) -> None:
         """Pin *program* (borrowed) for *uid*; one that is kept already, or does the same, stays as it is.
@@ -36,13 +39,20 @@ class PinStore:
         Raises OSError EDQUOT if it is more by itself than one user may keep.
         """
         info = program.info()
-        path = self.directory / f"{uid}-{info.id}-{info.tag}"
-        if path.exists() or self._has_alike(program, uid, info.tag):
+        key = uid, info.id, info.loaded_at_ns  # an id may be used again
+        kept = self._kept.get(key)
+        if kept is not None and kept.exists():
             return
-        self._make_room(uid, _memory_of(program))
-        program.pin(path)
-        os.chmod(path, 0o600)
-        os.chown(path, uid, gid)
+        path = self.directory / f"{uid}-{info.id}-{info.tag}"
+        kept = path if path.exists() else self._alike(program, uid, info.tag)
+        if kept is None:
+            self._make_room(uid, _memory_of(program))
+            program.pin(path)
+            os.chmod(path, 0o600)
+            os.chown(path, uid, gid)
+        if len(self._kept) >= _MOST_REMEMBERED:
+            self._kept.clear()
+        self._kept[key] = kept or path
 
     def remove(self, key: str) -> None:
         """Remove the pin named *key*. Raises OSError ENOENT if it is not there."""
@@ -77,12 +87,12 @@ class PinStore:
         """Open the pinned program, which the caller owns then."""
         return Program.pinned(self.directory / entry.key)
 
-    def _has_alike(self, program: Program, uid: int, tag: str) -> bool:
-        """Whether a pin of that user does what *program* (borrowed), which has that tag, does."""
-        own, alike = f"{uid}-", f"-{tag}"
-        with os.scandir(self.directory) as found:
-            names = [each.name for each in found if each.name.startswith(own) and each.name.endswith(alike)]
-        return any(self._does_the_same(name, program) for name in names)
+    def _alike(self, program: Program, uid: int, tag: str) -> Path | None:
+        """A pin of that user's that does what *program* (borrowed), which has that tag, does."""
+        for name in self._names():
+            if name.startswith(f"{uid}-") and name.endswith(f"-{tag}") and self._does_the_same(name, program):
+                return self.directory / name
+        return None
 
     def _does_the_same(self, key: str, program: Program) -> bool:
         """Whether what is pinned as *key* does what *program* (borrowed) does."""

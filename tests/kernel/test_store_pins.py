@@ -94,3 +94,29 @@ def test_one_with_maps_in_a_map_is_not_kept(pins: PinStore) -> None:
 def a_map_of_maps(inner: Map) -> Map:
     attributes = struct.pack("=IIIIII", MapType.ARRAY_OF_MAPS, 4, 4, 1, 0, inner.fd)
     return Map(programs.bpf(0, attributes)[0])
+
+
+def pinned(pins: PinStore) -> list[str]:
+    return sorted(path.name for path in pins.directory.iterdir())
+
+
+def test_programs_that_do_the_same_have_one_pin(pins: PinStore) -> None:
+    code = programs.return_value(programs.ALLOW, salt=next(_numbers))
+    with (
+        Program.load(ProgType.CGROUP_SOCK, code, name="cgfs_test") as first,
+        Program.load(ProgType.CGROUP_SOCK, code, name="cgfs_test") as second,
+    ):
+        for program in (first, second, first, second):
+            pins.keep(program, ALICE.uid, ALICE.gid)
+        assert ids_of(pins, ALICE) == [first.info().id]
+        pins.keep(second, BOB.uid, BOB.gid)
+        assert ids_of(pins, BOB) == [second.info().id]
+
+
+def test_what_was_removed_is_kept_again(pins: PinStore) -> None:
+    with Program.load(ProgType.CGROUP_SOCK, programs.return_value(1), name="cgfs_test") as program:
+        for _ in range(3):
+            pins.keep(program, ALICE.uid, ALICE.gid)
+            (name,) = pinned(pins)
+            pins.remove(name)
+            assert pinned(pins) == []
