@@ -35,7 +35,7 @@ def measure_rows(
         inside = root.relative_to(source)
         mounts = [peers.Mounted("cgroup2", root, None)]
         mounts += [stack.enter_context(peers.served(server, inside)) for server in built]
-        (mounts[1].root / FILTERED / "net.egress_filter").write_text("cbpf:1,6 0 0 1\n")
+        (mounts[1].root / FILTERED / "net.ingress_filter").write_text("cbpf:1,6 0 0 1\n")
         bench = Bench(timing, mounts, effort)
         with console.status("measuring") as status:
             results = bench.measure(ROWS, lambda row: status.update(f"measuring: {row.name}"))
