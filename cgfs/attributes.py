@@ -32,12 +32,9 @@ class Attributes:
     changed_at_ns: int
 
 
-def read(cgroup_fd: int, cgroup_id: int, file: ControlFile) -> Attributes:
-    """Those of *file* in the cgroup *cgroup_id*, open as *cgroup_fd* (borrowed).
-
-    Raises OSError ENODEV if the cgroup is gone.
-    """
-    native = controllers_owner(cgroup_fd, cgroup_id)
+def read(cgroup_fd: int, file: ControlFile) -> Attributes:
+    """Those of *file* in the cgroup open as *cgroup_fd* (borrowed). Raises OSError ENODEV if the cgroup is gone."""
+    native = controllers_owner(cgroup_fd)
     kept = _kept(cgroup_fd, file)
     return Attributes(
         uid=kept.get("uid", native.uid),
@@ -49,7 +46,6 @@ def read(cgroup_fd: int, cgroup_id: int, file: ControlFile) -> Attributes:
 
 def change(
     cgroup_fd: int,
-    cgroup_id: int,
     file: ControlFile,
     who: Credentials,
     *,
@@ -61,7 +57,7 @@ def change(
 
     The kernel has asked the same before, but by what it had cached, and another chown could have come in between.
     """
-    _check(read(cgroup_fd, cgroup_id, file), who, mode=mode, uid=uid, gid=gid)
+    _check(read(cgroup_fd, file), who, mode=mode, uid=uid, gid=gid)
     wanted = {"uid": uid, "gid": gid, "mode": None if mode is None else mode & _PERMISSIONS}
     kept = _kept(cgroup_fd, file) | {name: value for name, value in wanted.items() if value is not None}
     kept["changed_at_ns"] = time.time_ns()

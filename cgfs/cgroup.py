@@ -10,7 +10,7 @@ import errno
 import os
 from dataclasses import dataclass
 
-from cgfs._native import ffi, lib
+from cgfs._native import lib
 from cgfs.descriptor import Descriptor
 
 
@@ -39,46 +39,20 @@ def cgroup_id(cgroup_fd: int) -> int:
     return os.fstat(cgroup_fd).st_ino
 
 
-def controllers_owner(cgroup_fd: int, id_: int) -> Owner:
-    """Who owns cgroup.controllers of the cgroup *id_*, open as *cgroup_fd* (borrowed): whoever made the cgroup, since
+def controllers_owner(cgroup_fd: int) -> Owner:
+    """Who owns cgroup.controllers of the cgroup open as *cgroup_fd* (borrowed): whoever made the cgroup, since
     delegation leaves that file alone.
 
-    The file is found by its kernfs id, which is found by its name once: for that the kernel takes the directory's lock,
-    which a mkdir or rmdir in it holds as long as it takes. Raises OSError ENODEV if the cgroup is gone.
+    The kernel may wait for a mkdir or rmdir that goes on in the directory. Raises OSError ENODEV if the cgroup is gone.
     """
-    file_id = _controllers_ids.get(id_)
-    if file_id is None:
-        file_id = _find_controllers(cgroup_fd, id_)
-    uid, gid = ffi.new("uint32_t *"), ffi.new("uint32_t *")
-    result = lib.cgfs_cgroup_file_owner(cgroup_fd, file_id, uid, gid)
-    if result < 0:
-        raise _controllers_error(-result)
-    return Owner(uid[0], gid[0])
-
-
-_controllers_ids: dict[int, int] = {}
-"""The ids of cgroup.controllers of some cgroups by the cgroup's: neither is ever used again, and each has the other as
-long as it lives.
-"""
-_MOST_KNOWN = 4096
-
-
-def _find_controllers(cgroup_fd: int, id_: int) -> int:
-    found = ffi.new("uint64_t *")
-    result = lib.cgfs_cgroup_file_id(cgroup_fd, b"cgroup.controllers", found)
-    if result < 0:
-        raise _controllers_error(-result)
-    if len(_controllers_ids) >= _MOST_KNOWN:
-        _controllers_ids.clear()
-    _controllers_ids[id_] = found[0]
-    return int(found[0])
-
-
-def _controllers_error(number: int) -> OSError:
-    doing = "asking for the owner of cgroup.controllers"
-    if number in (errno.ENOENT, errno.ESTALE):
-        return OSError(errno.ENODEV, f"{doing}: the cgroup has been removed")
-    return OSError(number, f"{doing}: {os.strerror(number)}")
+    try:
+        status = os.stat("cgroup.controllers", dir_fd=cgroup_fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESTALE):
+            raise
+        doing = "asking for the owner of cgroup.controllers"
+        raise OSError(errno.ENODEV, f"{doing}: the cgroup has been removed") from None
+    return Owner(status.st_uid, status.st_gid)
 
 
 def get_xattr(cgroup_fd: int, name: str) -> bytes | None:

@@ -88,7 +88,7 @@ class Changes:
         """*who* changes mode, owner and group of a file, as far as they are not None."""
 
         def act(target: Target) -> Change:
-            attributes.change(target.cgroup_fd, target.cgroup_id, target.file, who, mode=mode, uid=uid, gid=gid)
+            attributes.change(target.cgroup_fd, target.file, who, mode=mode, uid=uid, gid=gid)
             return Change(b"", b"", changed=False)
 
         self._change(node, who, "chmod or chown", act)
@@ -96,7 +96,8 @@ class Changes:
     @contextlib.contextmanager
     def looked_after(self) -> Iterator[None]:
         """While the `with` block runs, those who poll or watch a file are told of its changes, and what belongs to
-        filters that went with their cgroups is let go.
+        filters that went with their cgroups is let go. (That goes on until the process ends; it uses nothing of the
+        mirror's.)
         """
         teller = threading.Thread(target=self._tell_for_ever, name="tell")
         teller.start()

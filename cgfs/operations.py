@@ -40,7 +40,7 @@ class Operations:
 
     def getattr(self, node: int) -> ControlAttributes:
         with opened(self._mirror, node) as target:
-            owner = attributes.read(target.cgroup_fd, target.cgroup_id, target.file)
+            owner = attributes.read(target.cgroup_fd, target.file)
             state = observe(target)
         changed_at_ns = state.changed_at_ns
         return ControlAttributes(

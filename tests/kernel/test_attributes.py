@@ -31,11 +31,11 @@ def cgroup_fd(tmp_cgroup: Path) -> Iterator[int]:
 
 
 def read(cgroup_fd: int) -> Attributes:
-    return attributes.read(cgroup_fd, os.fstat(cgroup_fd).st_ino, FILE)
+    return attributes.read(cgroup_fd, FILE)
 
 
 def change(cgroup_fd: int, by: Credentials, **wanted: int) -> None:
-    attributes.change(cgroup_fd, os.fstat(cgroup_fd).st_ino, FILE, by, **wanted)
+    attributes.change(cgroup_fd, FILE, by, **wanted)
 
 
 def test_nothing_is_kept_until_something_is_changed(cgroup_fd: int) -> None:
@@ -57,8 +57,7 @@ def test_only_what_was_changed_is_kept(cgroup_fd: int, tmp_cgroup: Path) -> None
 
 def test_each_file_has_its_own(cgroup_fd: int) -> None:
     change(cgroup_fd, ROOT, mode=0o600)
-    id_ = os.fstat(cgroup_fd).st_ino
-    assert [attributes.read(cgroup_fd, id_, file).mode for file in CONTROL_FILES if file != FILE] == [0o644] * 2
+    assert [attributes.read(cgroup_fd, file).mode for file in CONTROL_FILES if file != FILE] == [0o644] * 2
 
 
 def test_bits_that_mean_nothing_are_not_kept(cgroup_fd: int) -> None:

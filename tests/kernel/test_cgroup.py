@@ -73,7 +73,7 @@ def test_the_owner_is_whoever_made_the_cgroup_and_not_whom_it_was_given(tmp_cgro
     for path, owner in ((tmp_cgroup, cgroup.Owner(0, 0)), (tmp_cgroup / "bobs", cgroup.Owner(BOB.uid, BOB.gid))):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            assert cgroup.controllers_owner(fd, cgroup.cgroup_id(fd)) == owner
+            assert cgroup.controllers_owner(fd) == owner
         finally:
             os.close(fd)
 
@@ -81,7 +81,7 @@ def test_the_owner_is_whoever_made_the_cgroup_and_not_whom_it_was_given(tmp_cgro
 def test_the_owner_of_a_removed_cgroup_is_enodev(tmp_cgroup: Path, directory_fd: int) -> None:
     tmp_cgroup.rmdir()
     with pytest.raises(OSError, match="has been removed") as caught:
-        cgroup.controllers_owner(directory_fd, cgroup.cgroup_id(directory_fd))
+        cgroup.controllers_owner(directory_fd)
     assert caught.value.errno == errno.ENODEV
 
 
