@@ -3,23 +3,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
 #include "known.h"
 
-#define BUCKETS 1024
+#define BUCKET_BITS 10
 
 struct contents {
 	pthread_mutex_t lock;		/* guards the rest, and the references of each; taken before no other */
-	struct content *buckets[BUCKETS];
+	struct content *buckets[1 << BUCKET_BITS];
 };
 
-/* FNV-1a, 64 bits. Source: http://www.isthe.com/chongo/tech/comp/fnv/ */
 static struct content **bucket_of(struct contents *contents, const char *data, size_t size)
 {
-	uint64_t hash = 0xcbf29ce484222325ull;
-
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ (unsigned char)data[i]) * 0x100000001b3ull;
-	return &contents->buckets[(hash ^ hash >> 32) % BUCKETS];
+	return &contents->buckets[hash_id(hash_bytes(data, size), BUCKET_BITS)];
 }
 
 static struct content *content_create(struct contents *contents, const char *data, size_t size)

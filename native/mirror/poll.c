@@ -19,11 +19,11 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "credentials.h"
 #include "loop.h"
 
 /* What cgroup2 answers where nothing has changed, and where something has. */
@@ -79,19 +79,11 @@ static void poll_open_file(struct request *request, const struct fuse_poll_in *i
 /* The process of a thread; 0 if it cannot be seen. */
 static uint32_t process_of(uint32_t tid)
 {
-	char path[32], text[512];
-	CLEANUP_FD int fd = -1;
-	const char *line;
-	ssize_t size;
+	struct credentials credentials;
+	uint32_t process = credentials_read(tid, &credentials) ? 0 : credentials.process;
 
-	snprintf(path, sizeof(path), "/proc/%u/status", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (size < 0)
-		return 0;
-	text[size] = '\0';
-	line = strstr(text, "\nTgid:");
-	return line ? (uint32_t)strtoul(line + 6, NULL, 10) : 0;
+	credentials_free(&credentials);
+	return process;
 }
 
 /* Called with the lock held. */

@@ -13,7 +13,7 @@ enum waiter_index {
 	ALL,			/* their key is 0 */
 	N_INDEXES,
 };
-#define N_BUCKETS 1024
+#define BUCKET_BITS 10
 
 /* An open file that somebody polls. */
 struct waiter {
@@ -47,7 +47,7 @@ struct poller {
 	_Atomic(uint64_t) next_handle;
 	atomic_uint n_waiters;
 	pthread_mutex_t lock;		/* taken before no other */
-	struct waiter *buckets[N_INDEXES][N_BUCKETS];
+	struct waiter *buckets[N_INDEXES][1 << BUCKET_BITS];
 	bool ended;
 };
 

@@ -9,9 +9,11 @@
 #include "poll.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 
 #include "../bpf.h"
+#include "hash.h"
 
 #define MAX_PROGRAMS 64		/* BPF_CGROUP_MAX_PROGS in include/linux/bpf-cgroup-defs.h */
 
@@ -19,7 +21,7 @@
 
 static size_t bucket_of(uint64_t key)
 {
-	return key * 0x9e3779b97f4a7c15u >> 54;	/* the highest 10 bits: N_BUCKETS */
+	return hash_id(key, BUCKET_BITS);
 }
 
 struct waiter *waiter_find(const struct poller *poller, enum waiter_index index, uint64_t key, const struct waiter *after)
@@ -197,21 +199,20 @@ void poller_forget(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_hand
 
 uint64_t control_fingerprint(const struct cgfs_mirror *mirror, uint64_t node)
 {
-	uint32_t words[2 * MAX_PROGRAMS] = {}, *ids = words, *flags = words + MAX_PROGRAMS;
-	struct cgfs_query query = {};
+	struct {
+		struct cgfs_query query;
+		uint32_t ids[MAX_PROGRAMS], flags[MAX_PROGRAMS];
+	} attached;
 	CLEANUP_FD int cgroup = -1;
-	uint64_t hash;
 
 	if (!mirror->control_attach_types)
 		return 0;
+	memset(&attached, 0, sizeof(attached));
 	cgroup = node_open_path(mirror, node);
-	if (cgroup < 0 || cgfs_prog_query(cgroup, mirror->control_attach_types[node_control_index(node)], 0, ids, flags,
-					  MAX_PROGRAMS, &query))
+	if (cgroup < 0 || cgfs_prog_query(cgroup, mirror->control_attach_types[node_control_index(node)], 0, attached.ids,
+					  attached.flags, MAX_PROGRAMS, &attached.query))
 		return 0;
-	hash = query.revision << 32 ^ (uint64_t)query.attach_flags << 16 ^ query.count;
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		hash = (hash ^ words[i]) * 1099511628211u;
-	return hash;
+	return hash_bytes(&attached, sizeof(attached));
 }
 
 bool control_note_change(struct poller *poller, uint64_t node, const uint64_t *fingerprint)
