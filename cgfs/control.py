@@ -45,10 +45,6 @@ def by_name(name: str) -> ControlFile:
     raise OSError(errno.ENOENT, f"{name} is no control file; there are {known}")
 
 
-def index_of(file: ControlFile) -> int:
-    return CONTROL_FILES.index(file)
-
-
 class Mode(Enum):
     """How a filter goes down the tree. The value is the word in parentheses."""
 

@@ -107,7 +107,7 @@ def _signals(receive: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _serve(settings: Settings, happens: "SimpleQueue[int | None]", ready: Callable[[], None]) -> None:
+def _serve(settings: Settings, happens: SimpleQueue[int | None], ready: Callable[[], None]) -> None:
     attach_cap = settings.options.attach_cap
     with _mounted(settings) as mirror:
         changes = Changes(
@@ -162,7 +162,7 @@ def _mounted(settings: Settings) -> Iterator[Mirror]:
         mirror.close()
 
 
-def _end(mirror: Mirror, mountpoint: Path, happens: "SimpleQueue[int | None]") -> None:
+def _end(mirror: Mirror, mountpoint: Path, happens: SimpleQueue[int | None]) -> None:
     """Unmount, and return when the connection has ended."""
     mirror.let_go()
     if not _unmount_when_unused(mountpoint):

@@ -40,7 +40,8 @@ class Content(NamedTuple):
 
 class Control(Protocol):
     """What decides about control files. Called in the mirror's threads, in several at the same time. Each call may
-    wait: its caller waits in the kernel meanwhile, also when it was killed, so that its thread id is nobody else's.
+    wait. But for `release` and `ended` it has a caller who waits in the kernel meanwhile, also when he was killed, so
+    that his thread id is nobody else's.
     """
 
     def getattr(self, node: int) -> ControlAttributes: ...
@@ -63,7 +64,7 @@ class Control(Protocol):
         """The connection has ended: nothing is asked any more."""
 
 
-def errno_of(error: OSError) -> int:
+def _errno_of(error: OSError) -> int:
     """The errno that answers a request which raised *error*."""
     return error.errno if error.errno is not None and 0 < error.errno <= _HIGHEST_ERRNO else errno.EIO
 
@@ -77,7 +78,7 @@ def called_from_c(function: Callable[..., int | None]) -> Callable[..., int]:
         try:
             return function(ffi.from_handle(context), *arguments) or 0
         except OSError as error:
-            return -errno_of(error)
+            return -_errno_of(error)
         except Exception:
             log.exception("%s of a control file", name)
             return -errno.EIO
@@ -89,8 +90,9 @@ def called_from_c(function: Callable[..., int | None]) -> Callable[..., int]:
 @called_from_c
 def _getattr(control: Control, node: int, answer: Any) -> None:
     attributes = control.getattr(node)
-    answer.uid, answer.gid, answer.mode, answer.size = attributes[:4]
-    answer.modified_ns, answer.changed_ns, answer.lasting = attributes[4:]
+    answer.uid, answer.gid, answer.mode = attributes.uid, attributes.gid, attributes.mode
+    answer.size, answer.lasting = attributes.size, attributes.lasting
+    answer.modified_ns, answer.changed_ns = attributes.modified_ns, attributes.changed_ns
 
 
 @ffi.def_extern("cgfs_python_setattr", error=-errno.EIO)
@@ -151,4 +153,4 @@ OPERATIONS: Any = ffi.new(
         for name in ("getattr", "setattr", "content", "open", "write", "ioctl", "release", "ended")
     },
 )
-"""For cgfs_mirror_start(), with the handle of a Control as its context."""
+"""C data, for cgfs_mirror_start() in cgfs/mirror.py, with the handle of a Control as the context."""

@@ -18,6 +18,9 @@ class LockByKey:
         self._guard = threading.Lock()
         self._locks: WeakValueDictionary[Hashable, threading.Lock] = WeakValueDictionary()
 
+    def __len__(self) -> int:
+        return len(self._locks)
+
     @contextlib.contextmanager
     def holding(self, key: Hashable) -> Iterator[None]:
         """While the `with` block runs, no other for the same *key* does."""

@@ -19,18 +19,9 @@ from cgfs.edge import OPERATIONS, Control
 ROOT_NODE = 1
 """The node id of the mirror's root, whatever the id of the cgroup that it shows."""
 
-_CONTROL = 1 << 63
 _INDEX_SHIFT = 56
 _INDEX_MASK = 0x7F
 _DIRECTORY_MASK = (1 << _INDEX_SHIFT) - 1
-
-
-def control_node(directory: int, index: int) -> int:
-    """The node id of the control file in row *index* of the table, in the directory with that node id.
-
-    A directory's node id is its cgroup id, but for the mirror's root, which is ROOT_NODE.
-    """
-    return _CONTROL | index << _INDEX_SHIFT | directory
 
 
 def split_control_node(node: int) -> tuple[int, int]:
@@ -53,6 +44,10 @@ class Untouched:
     time_s: int
 
 
+_used_by_threads: list[Any] = []
+"""Handles of what decides about control files: a thread that waits for a lock may outlive its mirror."""
+
+
 class Mirror:
     """A mounted mirror. It answers once `start` was called, and has to be closed when its connection has ended."""
 
@@ -73,7 +68,7 @@ class Mirror:
 
         *control_attach_types*: of each of *control_names*, what bpf(2) calls it; without them nobody who polls a
         control file is woken by changes that others make. *untouched*: the mirror answers for such control files by
-        itself; without it, all that they are and say is asked of `Control`.
+        itself, and says again what it was told. Without one of them all is asked of `Control` each time.
 
         Raises OSError: EINVAL if *source* is on no cgroup2 mount, EPROTONOSUPPORT if the kernel's FUSE is too old,
         and those of mount(2).
@@ -107,8 +102,9 @@ class Mirror:
 
         Raises OSError: EAGAIN or ENOMEM if no thread can be had.
         """
-        self._control = ffi.new_handle(control)
-        _check(lib.cgfs_mirror_start(self._mirror, OPERATIONS, self._control), "cannot start to serve the mirror")
+        handle = ffi.new_handle(control)
+        _used_by_threads.append(handle)
+        _check(lib.cgfs_mirror_start(self._mirror, OPERATIONS, handle), "cannot start to serve the mirror")
 
     def let_go(self) -> None:
         """Before the mirror is unmounted: keep it no longer.

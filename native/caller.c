@@ -18,8 +18,11 @@ int cgfs_pidfd_getfd(int pidfd, int number)
 int cgfs_task_read(uint32_t tid, struct cgfs_task *task, uint32_t *groups, uint32_t room)
 {
 	struct credentials credentials;
-	int error = credentials_read(tid, &credentials);
+	int error;
 
+	tid = identity_visible_tid(tid);
+	error = credentials_read(tid, &credentials);
+	_Static_assert(sizeof(task->name) == sizeof(credentials.name), "struct cgfs_task");
 	*task = (struct cgfs_task){
 		.process = credentials.process,
 		.fsuid = credentials.fsuid,

@@ -19,7 +19,8 @@ struct cgfs_task {
 };
 
 /*
- * What the task tid is now, and as many of its groups as have room. Returns 0 or -errno (-ENOENT, -ESRCH: there is none).
+ * What the task tid is now, and as many of its groups as have room. Returns 0 or -errno (-ENOENT, -ESRCH: there is none, or
+ * /proc is not of our PID namespace).
  */
 int cgfs_task_read(uint32_t tid, struct cgfs_task *task, uint32_t *groups, uint32_t room);
 

@@ -55,7 +55,7 @@ def command(mountpoint: Path, source: Path | None, options: str, foreground: boo
 
     settings = daemon.settings_of(mountpoint, source, parsed)
     if foreground:
-        _log_to(_handler(logging.StreamHandler(sys.stderr), "%(asctime)s %(levelname)s %(message)s"))
+        _log_to(_with_format(logging.StreamHandler(sys.stderr), "%(asctime)s %(levelname)s %(message)s"))
         daemon.serve(settings, lambda: _say_ready(ready_fd))
     else:
         background.start(partial(_serve_behind, settings))
@@ -75,20 +75,24 @@ def _serve_behind(settings: "Settings", ready: Callable[[], None]) -> None:
 
 
 def _log_to(handler: logging.Handler) -> None:
-    """What no line shows is not asked for: that takes longer than to write one (logging's HOWTO, "Optimization")."""
+    """Log to *handler*, from INFO on.
+
+    What no line shows is not asked for: that takes longer than to write one (logging's HOWTO, "Optimization").
+    """
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _log_handler() -> logging.Handler:
-    words = f"cgfs[{os.getpid()}]"
+    who = f"cgfs[{os.getpid()}]"
     if _SYSLOG.exists():
         to_syslog = logging.handlers.SysLogHandler(str(_SYSLOG), logging.handlers.SysLogHandler.LOG_DAEMON)
-        return _handler(to_syslog, f"{words}: %(levelname)s %(message)s")
-    return _handler(logging.handlers.WatchedFileHandler(_LOG_FILE), f"%(asctime)s {words} %(levelname)s %(message)s")
+        return _with_format(to_syslog, f"{who}: %(levelname)s %(message)s")
+    to_file = logging.handlers.WatchedFileHandler(_LOG_FILE)
+    return _with_format(to_file, f"%(asctime)s {who} %(levelname)s %(message)s")
 
 
-def _handler(handler: logging.Handler, format_: str) -> logging.Handler:
+def _with_format(handler: logging.Handler, format_: str) -> logging.Handler:
     handler.setFormatter(logging.Formatter(format_))
     return handler

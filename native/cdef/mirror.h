@@ -57,7 +57,7 @@ int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror);
 uint64_t cgfs_mirror_source_id(const struct cgfs_mirror *mirror);
 void cgfs_mirror_control_changed(struct cgfs_mirror *mirror, uint64_t node);
 
-/* struct cgfs_control_operations, as cgfs/mirror.py defines them. */
+/* struct cgfs_control_operations, as cgfs/edge.py defines them. */
 extern "Python" {
 	int cgfs_python_getattr(void *, uint64_t, struct cgfs_control_attributes *);
 	int cgfs_python_setattr(void *, uint64_t, const struct cgfs_caller *, const struct cgfs_control_change *);

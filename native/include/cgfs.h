@@ -78,7 +78,7 @@ _Static_assert(sizeof(struct cgfs_attach) == 24, "the size of struct cgfs_attach
  * ENODEV	The cgroup has been removed.
  * ENOTTY	This is not a control file of cgfs, or it does not know this command.
  * E2BIG	The kernel takes no more programs for this hook of this cgroup (64).
- * EINTR	A signal came while the request was waiting for its turn.
+ * EINTR	A signal came before the request was begun: as many of the same user's as may were waiting.
  * EFAULT	The argument cannot be read.
  * ENOMEM	cgfs could not get memory, or (EMFILE, ENFILE) a descriptor.
  * EIO		cgfs has failed. Its log says how.

@@ -9,10 +9,6 @@
 #include "known.h"
 
 #include <fcntl.h>
-#include <string.h>
-
-/* The longest command that is taken for one: a write(2) of more may come in parts. */
-#define MAX_COMMAND (128 * 1024)
 
 /* Whoever decides. From here on somebody else reads requests. */
 static const struct cgfs_control_operations *ask(struct request *request)
@@ -57,7 +53,7 @@ static int attributes_of(struct request *request, uint64_t node, struct fuse_att
 void handle_control_lookup(struct request *request, size_t index)
 {
 	uint64_t node = control_node(request->header->nodeid, index);
-	struct fuse_entry_out entry = {.nodeid = node, .entry_valid = CACHE_SECONDS};
+	struct fuse_entry_out entry = control_entry(node);
 	int error = attributes_of(request, node, &entry.attr);
 
 	if (error)
@@ -194,8 +190,7 @@ void handle_control_write(struct request *request)
 	int error = -EINVAL;
 
 	if (in->size == request->body_size - sizeof(*in))
-		error = in->size > MAX_COMMAND ? -E2BIG
-			: ask(request)->write(context_of(request), in->fh, (const char *)(in + 1), in->size);
+		error = ask(request)->write(context_of(request), in->fh, (const char *)(in + 1), in->size);
 	if (error)
 		reply_error(request, error);
 	else

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What /proc says a task may do. */
+/* What /proc says of a task: which process it is of, its name, and what it may do. */
 #ifndef CGFS_MIRROR_CREDENTIALS_H
 #define CGFS_MIRROR_CREDENTIALS_H
 

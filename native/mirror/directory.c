@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Names and directories: lookup, mkdir, rmdir, and listings with the control files at their end. */
-#include "internal.h"
+#include "known.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -60,7 +60,7 @@ static int become_caller(struct identity *identity, const struct request *reques
 	return identity_take(identity, header->pid, header->uid, header->gid, 0);
 }
 
-/* As the caller: a directory's files belong to whoever makes it. FUSE has applied the caller's umask. */
+/* As the caller: a directory's files belong to whoever makes it. FUSE has applied the caller's umask: ours must not. */
 static int make_as_caller(const struct request *request, int parent, const char *name, mode_t mode)
 {
 	struct identity identity AS_CALLER = {};

@@ -213,13 +213,6 @@ HANDLER(handle_control_write);
 HANDLER(handle_control_ioctl);
 HANDLER(handle_control_release);
 
-/* --- known.c: control files of which something is known here ---------------------------------------------------------- */
-
-/* What LOOKUP answers for the control file of that node, whose directory is open as dir. Returns false if it is not known. */
-bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry);
-/* A control file's attributes as FUSE has them. */
-struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_attributes *attributes);
-
 /* --- size.c: the length of a mirrored file ------------------------------------------------------------------------ */
 
 /* Whether a file of that mode is as long as its content, and the kernel is not to keep its attributes. */
@@ -313,7 +306,7 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node);
 struct open_file {
 	struct cgfs_mirror *mirror;
 	uint64_t user;		/* whose descriptor fd is */
-	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file's reader */
+	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file */
 	uint64_t node;
 	bool backed;		/* holds a backing_get() of node */
 	pthread_mutex_t lock;	/* guards the snapshot and the content; taken before no other but that of the contents */

@@ -18,9 +18,12 @@
 #include <sys/xattr.h>
 
 #include "../bpf.h"
+#include "hash.h"
 
-#define PLACES 4096
-#define MOST_BYTES (8u << 20)	/* of contents in them: one that is larger by itself is as good as none */
+#define PLACE_BITS 12
+#define PLACES (1u << PLACE_BITS)
+#define MOST_BYTES (8u << 20)	/* of contents in them; one that is in several places is counted in each */
+_Static_assert(MAX_IO <= MOST_BYTES, "each content has a place");
 #define NS_PER_S 1000000000ull
 
 struct answers {
@@ -48,14 +51,14 @@ static bool read_notes(const struct cgfs_untouched *untouched, int dir, size_t i
 	const char *const *names = untouched->note_names + index * untouched->n_notes;
 
 	for (size_t i = 0; i < untouched->n_notes; i++) {
-		ssize_t room = (ssize_t)(sizeof(state->notes) - state->size - sizeof(ssize_t));
-		ssize_t length = room > 0 ? fgetxattr(dir, names[i], state->notes + state->size + sizeof(length), room) : room;
+		ssize_t room = (ssize_t)(sizeof(state->notes) - state->notes_size - sizeof(ssize_t));
+		ssize_t length = room > 0 ? fgetxattr(dir, names[i], state->notes + state->notes_size + sizeof(length), room) : room;
 
 		if (length == 0 || (length < 0 && errno != ENODATA) || room <= 0)
 			return false;
 		state->is_noted |= length > 0;
-		memcpy(state->notes + state->size, &length, sizeof(length));
-		state->size += sizeof(length) + (length > 0 ? (size_t)length : 0);
+		memcpy(state->notes + state->notes_size, &length, sizeof(length));
+		state->notes_size += sizeof(length) + (length > 0 ? (size_t)length : 0);
 	}
 	return true;
 }
@@ -68,7 +71,7 @@ static void read_state(const struct cgfs_mirror *mirror, int dir, uint64_t node,
 	int error;
 
 	state->node = node;
-	state->size = 0;
+	state->notes_size = 0;
 	state->is_noted = state->is_whole = state->is_empty = false;
 	if (dir < 0 || !mirror->untouched.content || !mirror->control_attach_types)
 		return;
@@ -99,17 +102,16 @@ static bool has_same_owner(const struct state *one, const struct state *other)
 /* But for the owner. */
 static bool is_same(const struct state *one, const struct state *other)
 {
-	return one->node == other->node && one->revision == other->revision && one->size == other->size &&
-	       memcmp(one->notes, other->notes, one->size) == 0;
+	return one->node == other->node && one->revision == other->revision && one->notes_size == other->notes_size &&
+	       memcmp(one->notes, other->notes, one->notes_size) == 0;
 }
 
 /* --- the places: lock held ---------------------------------------------------------------------------------------------- */
 
 static struct answers *place_of(struct known *known, uint64_t node)
 {
-	return &known->places[(node * 0x9e3779b97f4a7c15ull) >> 52];
+	return &known->places[hash_id(node, PLACE_BITS)];
 }
-_Static_assert(PLACES == 1 << (64 - 52), "place_of");
 
 static void forget(struct known *known, struct answers *answers)
 {
@@ -133,7 +135,7 @@ static struct answers *find(struct known *known, const struct state *state)
 static struct answers *find_place(struct known *known, const struct state *state)
 {
 	struct answers *answers = find(known, state);
-	size_t size = offsetof(struct state, notes) + state->size;
+	size_t size = offsetof(struct state, notes) + state->notes_size;
 
 	if (answers)
 		return answers;
@@ -167,7 +169,7 @@ struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_att
 	return attr;
 }
 
-/* Owner and group are those of cgroup.controllers. */
+/* Owner and group are those of cgroup.controllers; the times are as State.changed_at_ns in cgfs/attached.py has them. */
 static struct fuse_attr untouched_attributes(const struct cgfs_untouched *untouched, const struct state *state)
 {
 	uint64_t modified_ns = (uint64_t)untouched->time_s * NS_PER_S + state->revision % NS_PER_S;
@@ -225,11 +227,16 @@ void know_attributes(const struct cgfs_mirror *mirror, const struct state *state
 	pthread_mutex_unlock(&known->lock);
 }
 
+struct fuse_entry_out control_entry(uint64_t node)
+{
+	return (struct fuse_entry_out){.nodeid = node, .entry_valid = CACHE_SECONDS};
+}
+
 bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry)
 {
 	struct state state;
 
-	*entry = (struct fuse_entry_out){.nodeid = node, .entry_valid = CACHE_SECONDS};
+	*entry = control_entry(node);
 	return known_attributes(mirror, dir, node, &state, &entry->attr);
 }
 
@@ -261,7 +268,7 @@ void know_content(const struct cgfs_mirror *mirror, const struct state *state, s
 	struct known *known = mirror->known;
 	struct answers *answers;
 
-	if (!state->is_whole || content->size > MOST_BYTES)
+	if (!state->is_whole)
 		return;
 	pthread_mutex_lock(&known->lock);
 	for (size_t i = 0; i < PLACES && known->n_bytes + content->size > MOST_BYTES; i++)

@@ -31,14 +31,16 @@ struct state {
 	uint64_t node;
 	uint64_t revision;
 	uint32_t uid, gid;		/* of cgroup.controllers; unknown where only the content was asked for */
-	struct timespec owned_since;	/* at most: its last change */
+	struct timespec owned_since;	/* its ctime, which each chown changes */
 	bool is_whole;		/* all the rest is known */
 	bool is_empty;		/* nothing is attached, for sure */
 	bool is_noted;
-	size_t size;		/* of notes */
+	size_t notes_size;
 	char notes[NOTES_SIZE];
 };
 
+/* A control file's attributes as FUSE has them. */
+struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_attributes *attributes);
 int known_create(struct cgfs_mirror *mirror);
 void known_destroy(struct cgfs_mirror *mirror);
 /*
@@ -48,7 +50,11 @@ void known_destroy(struct cgfs_mirror *mirror);
  */
 bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state, struct fuse_attr *attr);
 void know_attributes(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr);
-/* The same for the content, which is to be put; NULL: it is not known. */
+/* What LOOKUP answers for the control file node, but for its attributes. */
+struct fuse_entry_out control_entry(uint64_t node);
+/* The same with them; for the rest as known_attributes(). */
+bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry);
+/* As known_attributes() for the content, which is to be put; NULL: it is not known. */
 struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, struct state *state);
 void know_content(const struct cgfs_mirror *mirror, const struct state *state, struct content *content);
 

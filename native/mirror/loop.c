@@ -199,7 +199,10 @@ static void read_requests(struct worker *self)
 	}
 }
 
-/* With a umask of its own, which others do not change. */
+/*
+ * With a umask of its own: directories are made with none (make_as_caller), and files of the daemon's own, which Python makes
+ * in workers, too, with the daemon's.
+ */
 static void become_worker(void)
 {
 	struct sched_param parameters = {};

@@ -30,8 +30,8 @@ struct cgfs_mirror_options {
 	bool passthrough;		/* false: every read and write comes to the mirror */
 	const char *const *control_names;	/* at most 127: the index is part of a node id */
 	size_t n_control_names;
-	const uint32_t *control_attach_types;	/* of each, bpf(2)'s; NULL: others' changes wake nobody */
-	const struct cgfs_untouched *untouched;	/* NULL: all that a control file is and says is asked for */
+	const uint32_t *control_attach_types;	/* of each, bpf(2)'s; NULL: others' changes wake nobody, and no answer is given twice */
+	const struct cgfs_untouched *untouched;	/* NULL: all that a control file is and says is asked for, each time */
 };
 
 /* Who makes a request: the calling thread, 0 if it has no number in our PID namespace; its fsuid and fsgid. */
@@ -55,7 +55,8 @@ struct cgfs_control_change {
 
 /*
  * What decides about control files, whose node ids these are. Called in the mirror's threads, in several at the same time,
- * while the caller waits in the kernel; each may take as long as it likes. All return 0 or -errno, but for content: the
+ * while the caller waits in the kernel, but for release and ended, for which nobody waits, and whose result means nothing.
+ * Each may take as long as it likes. All return 0 or -errno, but for content: the
  * number of bytes, at most size, or -errno.
  *
  * What getattr and content say is lasting, or not: for as long as nothing else is attached, and the notes (of struct
@@ -80,7 +81,7 @@ struct cgfs_control_operations {
  * once cgfs_mirror_start was called.
  */
 int cgfs_mirror_open(const struct cgfs_mirror_options *options, struct cgfs_mirror **mirror);
-/* Both have to be there until cgfs_mirror_close has returned. */
+/* Both have to be there until cgfs_mirror_close has returned, and for ever if it has left threads. */
 int cgfs_mirror_start(struct cgfs_mirror *mirror, const struct cgfs_control_operations *control, void *context);
 /*
  * The mirror is about to be unmounted: keep it no longer. It is kept, until its end is noticed, so that what others do

@@ -262,3 +262,12 @@ uint64_t connection_lookup(struct connection *connection, uint64_t directory, co
 	CHECK(answer->error == 0 && answer->size == sizeof(struct fuse_entry_out));
 	return answer->entry.nodeid;
 }
+
+uint64_t connection_open_file(struct connection *connection, uint64_t node, uint32_t flags)
+{
+	const struct fuse_open_in in = { .flags = flags };
+	const struct answer *answer = connection_ask(connection, FUSE_OPEN, node, &in, sizeof(in), NULL, 0);
+
+	CHECK(answer->error == 0 && answer->size == sizeof(struct mirror_open_out));
+	return answer->open.fh;
+}

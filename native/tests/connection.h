@@ -27,6 +27,7 @@ struct answer {
 		struct fuse_attr_out attr;
 		struct fuse_write_out write;
 		struct mirror_init_out init;
+		struct mirror_open_out open;
 	};
 };
 
@@ -48,13 +49,16 @@ const struct answer *connection_ask(struct connection *connection, uint32_t opco
 				    size_t body_size, const void *rest, size_t rest_size);
 /* LOOKUP: the node id of a name below a directory, which has to be there. */
 uint64_t connection_lookup(struct connection *connection, uint64_t directory, const char *name);
+/* OPEN of a node that can be opened so: the file handle. */
+uint64_t connection_open_file(struct connection *connection, uint64_t node, uint32_t flags);
 /* Remove what a process that was ended by a failed test has left: its sources. */
 void connection_remove_leftovers(pid_t pid);
 /* Wait until fd is readable, for as long as a loaded machine may take; then the test has failed. */
 void wait_readable(int fd);
 
-/* The control files of the mirror. */
+/* The control files of the mirror, and the nodes of SOURCE's. */
 extern const char *const control_names[2];
+#define CONTROL(index) (NODE_CONTROL | (uint64_t)(index) << 56 | FUSE_ROOT_ID)
 
 /*
  * What whoever decides about them was asked last. Attributes are always the same ones; a content is "content N", the N-th

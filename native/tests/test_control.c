@@ -6,8 +6,8 @@
 #include "connection.h"
 #include "test.h"
 
-#define CONTROL (NODE_CONTROL | 1ull << 56 | FUSE_ROOT_ID)
-#define LONGEST (128 * 1024)
+#define NODE CONTROL(1)
+#define LONGEST MAX_IO
 
 static bool was_asked(const char *what)
 {
@@ -21,7 +21,7 @@ static bool caller_is_this_thread(const struct connection *connection)
 
 static bool are_the_decided_ones(const struct fuse_attr *attr)
 {
-	return attr->ino == CONTROL && attr->mode == (S_IFREG | 0640) && attr->uid == 7 && attr->gid == 8 && attr->size == 9 &&
+	return attr->ino == NODE && attr->mode == (S_IFREG | 0640) && attr->uid == 7 && attr->gid == 8 && attr->size == 9 &&
 	       attr->mtime == 10 && attr->mtimensec == 11 && attr->ctime == 12 && attr->ctimensec == 13 && attr->nlink == 1;
 }
 
@@ -33,15 +33,15 @@ TEST(control_attributes_are_asked_for_and_kept_for_no_time)
 
 	connection_open(&connection);
 	answer = connection_ask(&connection, FUSE_LOOKUP, FUSE_ROOT_ID, control_names[1], strlen(control_names[1]) + 1, NULL, 0);
-	CHECK(!answer->error && answer->entry.nodeid == CONTROL && are_the_decided_ones(&answer->entry.attr));
+	CHECK(!answer->error && answer->entry.nodeid == NODE && are_the_decided_ones(&answer->entry.attr));
 	CHECK(answer->entry.entry_valid > 0 && !answer->entry.attr_valid && !answer->entry.attr_valid_nsec);
-	CHECK(was_asked("getattr") && asked.node == CONTROL && asked.count == 1);
-	answer = connection_ask(&connection, FUSE_GETATTR, CONTROL, &in, sizeof(in), NULL, 0);
+	CHECK(was_asked("getattr") && asked.node == NODE && asked.count == 1);
+	answer = connection_ask(&connection, FUSE_GETATTR, NODE, &in, sizeof(in), NULL, 0);
 	CHECK(!answer->error && are_the_decided_ones(&answer->attr.attr) && !answer->attr.attr_valid && asked.count == 2);
 	decision = -EACCES;
-	CHECK(connection_ask(&connection, FUSE_GETATTR, CONTROL, &in, sizeof(in), NULL, 0)->error == -EACCES);
+	CHECK(connection_ask(&connection, FUSE_GETATTR, NODE, &in, sizeof(in), NULL, 0)->error == -EACCES);
 	decision = -ENODEV;	/* the cgroup is gone: the kernel is to look the path up */
-	CHECK(connection_ask(&connection, FUSE_GETATTR, CONTROL, &in, sizeof(in), NULL, 0)->error == -ESTALE);
+	CHECK(connection_ask(&connection, FUSE_GETATTR, NODE, &in, sizeof(in), NULL, 0)->error == -ESTALE);
 	connection_close(&connection);
 }
 
@@ -52,44 +52,32 @@ TEST(control_attributes_are_changed_one_by_one)
 	const struct answer *answer;
 
 	connection_open(&connection);
-	answer = connection_ask(&connection, FUSE_SETATTR, CONTROL, &in, sizeof(in), NULL, 0);
+	answer = connection_ask(&connection, FUSE_SETATTR, NODE, &in, sizeof(in), NULL, 0);
 	CHECK(!answer->error && are_the_decided_ones(&answer->attr.attr) && caller_is_this_thread(&connection));
 	CHECK(asked.change.mode == 0600 && asked.change.uid == -1 && asked.change.gid == 0xfffffffe);
 	in.valid = FATTR_SIZE | FATTR_MTIME;
 	asked.count = 0;
-	CHECK(!connection_ask(&connection, FUSE_SETATTR, CONTROL, &in, sizeof(in), NULL, 0)->error);
+	CHECK(!connection_ask(&connection, FUSE_SETATTR, NODE, &in, sizeof(in), NULL, 0)->error);
 	CHECK(was_asked("getattr") && asked.count == 1);
 	in.valid = FATTR_UID;
 	decision = -EPERM;
-	CHECK(connection_ask(&connection, FUSE_SETATTR, CONTROL, &in, sizeof(in), NULL, 0)->error == -EPERM);
+	CHECK(connection_ask(&connection, FUSE_SETATTR, NODE, &in, sizeof(in), NULL, 0)->error == -EPERM);
 	CHECK(was_asked("setattr") && asked.change.uid == 1 && asked.change.mode == -1);
 	connection_close(&connection);
-}
-
-static uint64_t open_control(struct connection *connection, uint32_t flags)
-{
-	const struct fuse_open_in in = {.flags = flags};
-	const struct answer *answer = connection_ask(connection, FUSE_OPEN, CONTROL, &in, sizeof(in), NULL, 0);
-	struct mirror_open_out out;
-
-	CHECK(!answer->error && answer->size == sizeof(out));
-	memcpy(&out, answer->data, sizeof(out));
-	CHECK(out.open_flags == FOPEN_DIRECT_IO);
-	return out.fh;
 }
 
 static void release(struct connection *connection, uint64_t file_handle, uint32_t flags)
 {
 	const struct fuse_release_in in = {.fh = file_handle, .flags = flags};
 
-	CHECK(!connection_ask(connection, FUSE_RELEASE, CONTROL, &in, sizeof(in), NULL, 0)->error);
+	CHECK(!connection_ask(connection, FUSE_RELEASE, NODE, &in, sizeof(in), NULL, 0)->error);
 }
 
 static const struct answer *read_at(struct connection *connection, uint64_t file_handle, uint64_t offset)
 {
 	const struct fuse_read_in in = {.fh = file_handle, .offset = offset, .size = 4096};
 
-	return connection_ask(connection, FUSE_READ, CONTROL, &in, sizeof(in), NULL, 0);
+	return connection_ask(connection, FUSE_READ, NODE, &in, sizeof(in), NULL, 0);
 }
 
 static bool reads(struct connection *connection, uint64_t file_handle, uint64_t offset, const char *text)
@@ -105,12 +93,12 @@ TEST(control_readers_see_one_content_from_its_beginning)
 	uint64_t handle, other;
 
 	connection_open(&connection);
-	release(&connection, open_control(&connection, O_RDONLY), O_RDONLY);
+	release(&connection, connection_open_file(&connection, NODE, O_RDONLY), O_RDONLY);
 	CHECK(!asked.count);
-	handle = open_control(&connection, O_RDONLY);
-	other = open_control(&connection, O_RDWR);
+	handle = connection_open_file(&connection, NODE, O_RDONLY);
+	other = connection_open_file(&connection, NODE, O_RDWR);
 	asked.count = 0;
-	CHECK(reads(&connection, handle, 3, "tent 1") && was_asked("content") && asked.node == CONTROL);
+	CHECK(reads(&connection, handle, 3, "tent 1") && was_asked("content") && asked.node == NODE);
 	CHECK(reads(&connection, other, 0, "content 2"));
 	CHECK(reads(&connection, handle, 0, "content 3"));
 	CHECK(reads(&connection, handle, 8, "3") && reads(&connection, handle, 9, "") && reads(&connection, handle, 1 << 20, ""));
@@ -126,27 +114,25 @@ TEST(control_readers_see_one_content_from_its_beginning)
 
 TEST(control_writers_are_known_from_their_open_on)
 {
-	static char data[LONGEST + 1];
+	static char data[LONGEST];
 	struct fuse_write_in in = {.size = 4};
 	struct connection connection;
 	const struct answer *answer;
 
 	connection_open(&connection);
-	in.fh = open_control(&connection, O_WRONLY | O_TRUNC | O_APPEND);
-	CHECK(was_asked("open") && asked.file_handle == in.fh && asked.node == CONTROL && caller_is_this_thread(&connection));
-	answer = connection_ask(&connection, FUSE_WRITE, CONTROL, &in, sizeof(in), "none", 4);
+	in.fh = connection_open_file(&connection, NODE, O_WRONLY | O_TRUNC | O_APPEND);
+	CHECK(was_asked("open") && asked.file_handle == in.fh && asked.node == NODE && caller_is_this_thread(&connection));
+	answer = connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), "none", 4);
 	CHECK(!answer->error && answer->write.size == 4);
 	CHECK(was_asked("write") && asked.file_handle == in.fh && asked.size == 4 && memcmp(asked.data, "none", 4) == 0);
 	asked.count = 0;
-	CHECK(connection_ask(&connection, FUSE_WRITE, CONTROL, &in, sizeof(in), "non", 3)->error == -EINVAL);
-	in.size = LONGEST + 1;
-	CHECK(connection_ask(&connection, FUSE_WRITE, CONTROL, &in, sizeof(in), data, LONGEST + 1)->error == -E2BIG);
+	CHECK(connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), "non", 3)->error == -EINVAL);
 	CHECK(!asked.count);
 	in.size = LONGEST;
-	CHECK(!connection_ask(&connection, FUSE_WRITE, CONTROL, &in, sizeof(in), data, LONGEST)->error);
+	CHECK(!connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), data, LONGEST)->error);
 	CHECK(asked.size == LONGEST);
 	decision = -EINVAL;
-	CHECK(connection_ask(&connection, FUSE_WRITE, CONTROL, &in, sizeof(in), data, LONGEST)->error == -EINVAL);
+	CHECK(connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), data, LONGEST)->error == -EINVAL);
 	release(&connection, in.fh, O_WRONLY);
 	CHECK(was_asked("release") && asked.file_handle == in.fh);
 	connection_close(&connection);
@@ -160,7 +146,7 @@ TEST(control_writers_that_are_refused_are_forgotten)
 
 	connection_open(&connection);
 	decision = -EACCES;
-	CHECK(connection_ask(&connection, FUSE_OPEN, CONTROL, &in, sizeof(in), NULL, 0)->error == -EACCES);
+	CHECK(connection_ask(&connection, FUSE_OPEN, NODE, &in, sizeof(in), NULL, 0)->error == -EACCES);
 	file = file_get(connection.mirror, asked.file_handle);
 	CHECK(was_asked("open") && !file);
 	connection_close(&connection);
@@ -171,7 +157,7 @@ static const struct answer *ask_ioctl(struct connection *connection, uint32_t co
 {
 	const struct fuse_ioctl_in in = {.fh = 5, .cmd = command, .in_size = in_size};
 
-	return connection_ask(connection, FUSE_IOCTL, CONTROL, &in, sizeof(in), data, size);
+	return connection_ask(connection, FUSE_IOCTL, NODE, &in, sizeof(in), data, size);
 }
 
 TEST(control_ioctls_come_with_their_data)

@@ -10,7 +10,7 @@
 #include "mirror/known.h"
 #include "test.h"
 
-#define NODE (NODE_CONTROL | FUSE_ROOT_ID)
+#define NODE CONTROL(0)
 #define NOTE "trusted.cgfs-test"
 
 static const struct bpf_insn allow[] = {
@@ -67,14 +67,12 @@ static const struct fuse_attr *attributes(struct connection *connection)
 /* How often whoever decides was asked when all there is to ask for was asked for. */
 static unsigned int asked_for_all(struct connection *connection)
 {
-	const struct fuse_open_in open_in = {.flags = O_RDONLY};
 	struct fuse_read_in in = {.size = 4096};
 	struct fuse_release_in release = {};
 
 	asked.count = 0;
 	attributes(connection);
-	release.fh = in.fh = ((const struct fuse_open_out *)connection_ask(connection, FUSE_OPEN, NODE, &open_in,
-									   sizeof(open_in), NULL, 0)->data)->fh;
+	release.fh = in.fh = connection_open_file(connection, NODE, O_RDONLY);
 	CHECK(!connection_ask(connection, FUSE_READ, NODE, &in, sizeof(in), NULL, 0)->error);
 	CHECK(!connection_ask(connection, FUSE_RELEASE, NODE, &release, sizeof(release), NULL, 0)->error);
 	return asked.count;
@@ -128,6 +126,92 @@ TEST(known_is_nothing_that_does_not_last)
 	CHECK(setxattr(connection.source, NOTE ".one", long_note, sizeof(long_note), 0) == 0);
 	CHECK(asked_for_all(&connection) == 2 && asked_for_all(&connection) == 2);
 	close_knowing(&connection);
+}
+
+/* The entry of the control file in a listing of SOURCE, the last but one. */
+static struct fuse_entry_out listed(struct connection *connection)
+{
+	struct fuse_read_in in = {.size = 65536};
+	struct fuse_entry_out entry = {};
+	const struct answer *answer;
+
+	for (;;) {
+		answer = connection_ask(connection, FUSE_READDIRPLUS, FUSE_ROOT_ID, &in, sizeof(in), NULL, 0);
+		CHECK(!answer->error);
+		if (!answer->size)
+			return entry;
+		for (size_t at = 0; at < answer->size;) {
+			const struct fuse_direntplus *plus = (const struct fuse_direntplus *)(answer->data + at);
+
+			if (plus->dirent.ino == NODE)
+				entry = plus->entry_out;
+			in.offset = plus->dirent.off;
+			at += FUSE_DIRENTPLUS_SIZE(plus);
+		}
+	}
+}
+
+TEST(known_is_listed_and_what_is_not_is_not)
+{
+	struct connection connection;
+
+	open_knowing(&connection);
+	is_lasting = true;
+	CHECK(listed(&connection).nodeid == NODE && listed(&connection).attr.size == 5);
+	close(attach(&connection));
+	CHECK(listed(&connection).nodeid == 0);
+	attributes(&connection);
+	CHECK(listed(&connection).nodeid == NODE && listed(&connection).attr.size == 9 && !listed(&connection).attr_valid);
+	close(attach(&connection));
+	CHECK(listed(&connection).nodeid == 0);
+	CHECK(asked.count == 1);
+	close_knowing(&connection);
+}
+
+static struct state state_of(uint64_t node)
+{
+	return (struct state){.node = node, .revision = 1, .is_whole = true};
+}
+
+/* Whether the mirror knows that content of the node, whose state is of the test's making. */
+static bool knows(const struct connection *connection, uint64_t node, const struct content *content)
+{
+	size_t references = content->references;
+	struct state state = state_of(node);
+	struct content *same = content_get(connection->mirror->contents, content->data, content->size);
+	bool known;
+
+	/* It is counted once more where it was not known. */
+	know_content(connection->mirror, &state, same);
+	known = same->references == references + 1;
+	content_put(same);
+	return known;
+}
+
+TEST(known_contents_are_bounded)
+{
+	enum { N = 20 };
+	static char data[MAX_IO];
+	struct content *contents[N];
+	struct connection connection;
+	unsigned int n_known = 0;
+
+	connection_create(&connection);
+	for (uint64_t i = 0; i < N; i++) {
+		struct state state = state_of(100 + i);
+
+		memcpy(data, &i, sizeof(i));
+		contents[i] = content_get(connection.mirror->contents, data, sizeof(data));
+		know_content(connection.mirror, &state, contents[i]);
+		CHECK(contents[i]->references == 2);
+	}
+	for (int i = 0; i < N; i++)
+		n_known += contents[i]->references == 2;
+	CHECK(n_known == 8);
+	CHECK(knows(&connection, 100 + N - 1, contents[N - 1]));
+	for (int i = 0; i < N; i++)
+		content_put(contents[i]);
+	connection_close(&connection);
 }
 
 TEST(known_contents_are_there_once_and_go_with_the_last)

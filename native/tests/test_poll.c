@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 #include "connection.h"
 #include "test.h"
@@ -46,15 +45,6 @@ static void wait_for_wake_up(const struct connection *connection)
 	CHECK(next_wake_up(connection) == KERNEL_HANDLE);
 }
 
-static uint64_t open_control(struct connection *connection, uint64_t node)
-{
-	const struct fuse_open_in in = {.flags = O_RDONLY};
-	const struct answer *answer = connection_ask(connection, FUSE_OPEN, node, &in, sizeof(in), NULL, 0);
-
-	CHECK(!answer->error);
-	return ((const struct fuse_open_out *)answer->data)->fh;
-}
-
 static void read_control(struct connection *connection, uint64_t node, uint64_t file_handle)
 {
 	struct fuse_read_in in = {.fh = file_handle, .size = 4096};
@@ -64,12 +54,12 @@ static void read_control(struct connection *connection, uint64_t node, uint64_t 
 
 TEST(poll_of_a_control_file_reports_a_change_until_it_is_read)
 {
-	static const uint64_t node = NODE_CONTROL | FUSE_ROOT_ID;
+	static const uint64_t node = CONTROL(0);
 	struct connection connection;
 	uint64_t handle;
 
 	connection_open(&connection);
-	handle = open_control(&connection, node);
+	handle = connection_open_file(&connection, node, O_RDONLY);
 	CHECK(ask(&connection, node, handle, 0) & POLLPRI);	/* nothing was read since it was opened */
 	read_control(&connection, node, handle);
 	CHECK(ask(&connection, node, handle, FUSE_POLL_SCHEDULE_NOTIFY) == (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM));
@@ -98,14 +88,12 @@ static void freeze(const struct connection *connection, const char *text)
 TEST(poll_of_an_open_file_of_ours_is_the_native_one)
 {
 	struct connection connection;
-	struct fuse_open_in open_in = {};
 	struct fuse_read_in read_in = {.size = 4096};
 	uint64_t node;
 
 	connection_open(&connection);
 	node = connection_lookup(&connection, 1, "cgroup.events");
-	read_in.fh = ((const struct fuse_open_out *)connection_ask(&connection, FUSE_OPEN, node, &open_in, sizeof(open_in),
-								    NULL, 0)->data)->fh;
+	read_in.fh = connection_open_file(&connection, node, O_RDONLY);
 	CHECK(ask(&connection, node, read_in.fh, 0) & POLLPRI);
 	CHECK(!connection_ask(&connection, FUSE_READ, node, &read_in, sizeof(read_in), NULL, 0)->error);
 	CHECK(!(ask(&connection, node, read_in.fh, FUSE_POLL_SCHEDULE_NOTIFY) & POLLPRI));
@@ -137,7 +125,7 @@ TEST(poll_of_a_removed_cgroup_reports_a_change)
 
 TEST(poll_of_many_files_wakes_those_whose_file_has_changed)
 {
-	static const uint64_t node = NODE_CONTROL | FUSE_ROOT_ID, other = node | 1ull << 56;
+	static const uint64_t node = CONTROL(0), other = CONTROL(1);
 	static bool woken[MANY];
 	struct connection connection;
 
@@ -158,12 +146,10 @@ TEST(poll_of_many_files_wakes_those_whose_file_has_changed)
 /* Open the connection's cgroup.events, and wait for a change of it as that kernel handle. */
 static void open_and_wait(struct connection *connection, uint64_t kernel_handle)
 {
-	struct fuse_open_in open_in = {};
 	struct fuse_read_in read_in = {.size = 4096};
 	uint64_t node = connection_lookup(connection, 1, "cgroup.events");
 
-	read_in.fh = ((const struct fuse_open_out *)connection_ask(connection, FUSE_OPEN, node, &open_in, sizeof(open_in),
-								    NULL, 0)->data)->fh;
+	read_in.fh = connection_open_file(connection, node, O_RDONLY);
 	CHECK(!connection_ask(connection, FUSE_READ, node, &read_in, sizeof(read_in), NULL, 0)->error);
 	CHECK(!(ask_for(connection, kernel_handle, node, read_in.fh, FUSE_POLL_SCHEDULE_NOTIFY) & POLLPRI));
 }

@@ -10,8 +10,6 @@
 #include "connection.h"
 #include "test.h"
 
-#define CONTROL(index) (NODE_CONTROL | (uint64_t)(index) << 56 | FUSE_ROOT_ID)
-
 static int lookup_error(struct connection *connection, const char *name, size_t size)
 {
 	return connection_ask(connection, FUSE_LOOKUP, FUSE_ROOT_ID, name, size, NULL, 0)->error;

@@ -91,6 +91,7 @@ def test_an_attached_program_is_shown_and_in_force(target: Target, tmp_cgroup: P
         change = filters.set_program(target, deny, Mode.DEFAULT, STAMP)
         assert (change.before, change.after.decode(), change.changed) == (b"none\n", line(deny), True)
         assert content(target) == line(deny)
+        assert observe(target).lasting
         assert kernel_ids(target) == attached_ids(tmp_cgroup, hook) == ids(deny)
     assert passes(tmp_cgroup, hook) == {False}
     change = filters.clear(target, STAMP, only_own=True)

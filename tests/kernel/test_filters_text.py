@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cgfs import control, filters, notes, text_filter
+from cgfs.attached import observe
 from cgfs.control import Mode, parse, text_line
 from cgfs.notes import Note
 from cgfs.target import Target
@@ -37,6 +38,7 @@ def test_a_text_is_in_force_and_shown_as_it_was_written(tmp_cgroup: Path, hook: 
     with target_of(tmp_cgroup, target_file(hook)) as target:
         change = filters.set_text(target, text_of(target, text), mode, STAMP)
         assert content(target) == change.after.decode() == text_line(text, mode) + "\n"
+        assert observe(target).lasting
         assert parse(content(target).encode()) == control.SetText(text, mode)
         assert passes(tmp_cgroup, hook) == {False}
         assert passes(tmp_cgroup / "child", hook) == {mode is Mode.NONRECURSIVE}

@@ -41,6 +41,7 @@ def test_it_holds_for_the_cgroup_and_not_for_its_descendants(target: Target, tmp
     with program(target) as deny:
         filters.set_program(target, deny, Mode.NONRECURSIVE, STAMP)
         assert content(target) == line(deny, Mode.NONRECURSIVE)
+        assert not observe(target).lasting
     assert passes(tmp_cgroup, hook_of(target)) == {False}
     assert passes(child, hook_of(target)) == {True}
     filters.clear(target, STAMP, only_own=True)

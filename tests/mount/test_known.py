@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cgfs import control as control_files
+from cgfs.attached import observe
+from tests.kernel.test_filters import target_of
 from tests.mount.conftest import Twin
 from tests.support import control, programs
 from tests.support.programs import ALLOW_OVERRIDE, CONTROL_FILE, Hook, program
@@ -71,6 +74,24 @@ def test_what_comes_through_the_file_is_seen_at_once(twin: Twin) -> None:
         for _ in range(2):
             assert path.read_text() == f"{text}\n"
             assert path.stat().st_size == len(text) + 1
+
+
+def test_what_a_guard_runs_is_seen_at_once(twin: Twin) -> None:
+    path = twin.mirror / CONTROL_FILE[Hook.EGRESS]
+    with program(Hook.EGRESS) as first, program(Hook.EGRESS, salt=1) as second:
+        for prog_fd in (first, second, first):
+            control.attach(path, prog_fd, control.NONRECURSIVE)
+            for _ in range(2):
+                assert path.read_text() == control.shown(prog_fd).replace("bpf:", "bpf(nonrecursive):")
+
+
+def test_a_file_that_nobody_has_touched_has_the_time_that_others_have(twin: Twin) -> None:
+    """The mirror says it by itself; with a note it asks, and only the note's time is later."""
+    path = twin.mirror / CONTROL_FILE[Hook.SOCKET_CREATE]
+    with target_of(twin.native, control_files.by_name(path.name)) as target:
+        assert path.stat().st_mtime_ns == path.stat().st_ctime_ns == observe(target).changed_at_ns
+        path.chmod(0o600)
+        assert path.stat().st_mtime_ns == observe(target).changed_at_ns < path.stat().st_ctime_ns
 
 
 @pytest.mark.parametrize("text", ["none", "families:inet"])

@@ -14,7 +14,6 @@ from cgfs.control import (
     SetText,
     by_name,
     content,
-    index_of,
     parse,
     program_line,
     text_line,
@@ -35,7 +34,6 @@ def test_the_table_has_the_three_files_of_the_proposal() -> None:
 def test_a_file_is_found_by_its_name_and_by_its_hook(file: object) -> None:
     for each in CONTROL_FILES:
         assert by_name(each.name) is by_name(each.hook) is each
-        assert CONTROL_FILES[index_of(each)] is each
 
 
 def test_an_unknown_file_is_refused_with_those_that_there_are() -> None:

@@ -5,8 +5,10 @@ import logging
 
 import pytest
 
+from cgfs import edge
 from cgfs._native import ffi
-from cgfs.edge import called_from_c
+from cgfs.caller import Caller
+from cgfs.edge import Content, called_from_c
 
 
 class Raising:
@@ -53,3 +55,35 @@ def test_anything_else_is_eio_and_is_logged(caplog: pytest.LogCaptureFixture) ->
         assert outcome(ZeroDivisionError("surprise")) == -errno.EIO
     assert "act of a control file" in caplog.text
     assert "ZeroDivisionError: surprise" in caplog.text
+
+
+class Deciding:
+    """Notes what it is asked, and says *content*."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self._content = content
+        self.asked: list[object] = []
+
+    def setattr(self, *arguments: object, **changes: object) -> None:
+        self.asked.append((arguments, changes))
+
+    def content(self, node: int) -> Content:
+        return Content(self._content, lasting=True)
+
+
+def test_what_is_not_to_be_changed_is_none() -> None:
+    control = Deciding()
+    handle = ffi.new_handle(control)
+    caller = ffi.new("struct cgfs_caller *", {"tid": 1, "uid": 2, "gid": 2**32 - 2})
+    change = ffi.new("struct cgfs_control_change *", {"mode": -1, "uid": 0, "gid": 2**32 - 2})
+    assert edge.OPERATIONS.setattr(handle, 7, caller, change) == 0
+    assert control.asked == [((7, Caller(1, 2, 2**32 - 2)), {"mode": None, "uid": 0, "gid": 2**32 - 2})]
+
+
+@pytest.mark.parametrize(("content", "outcome"), [(b"", 0), (b"none\n", 5), (b"longer", -errno.EFBIG)])
+def test_a_content_is_written_as_far_as_there_is_room(content: bytes, outcome: int) -> None:
+    handle = ffi.new_handle(Deciding(content))
+    data, lasting = ffi.new("char[]", 8), ffi.new("bool *")
+    assert edge.OPERATIONS.content(handle, 7, data, 5, lasting) == outcome
+    assert lasting[0]
+    assert bytes(ffi.buffer(data)) == (content if outcome >= 0 else b"").ljust(8, b"\0")

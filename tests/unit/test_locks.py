@@ -1,29 +1,40 @@
 """What is to be done one after the other is done so, and nothing else waits for it."""
 
 import threading
-import time
 
 from cgfs.locks import LockByKey
 
 
 def test_for_the_same_key_one_after_the_other() -> None:
     locks = LockByKey()
-    inside: list[int] = []
-    most: list[int] = []
+    order: list[str] = []
+    inside, go_on = threading.Event(), threading.Event()
 
-    def act() -> None:
+    def first() -> None:
         with locks.holding("key"):
-            inside.append(1)
-            most.append(len(inside))
-            time.sleep(0.001)
-            inside.pop()
+            inside.set()
+            assert go_on.wait(60)
+            order.append("first")
 
-    threads = [threading.Thread(target=act) for _ in range(20)]
+    def second() -> None:
+        assert inside.wait(60)
+        go_on.set()
+        with locks.holding("key"):
+            order.append("second")
+
+    threads = [threading.Thread(target=act) for act in (first, second)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == [1] * 20
+    assert order == ["first", "second"]
+
+
+def test_a_lock_goes_with_the_last_who_holds_it() -> None:
+    locks = LockByKey()
+    with locks.holding("key"):
+        assert len(locks) == 1
+    assert len(locks) == 0
 
 
 def test_another_key_does_not_wait() -> None:
