@@ -109,7 +109,6 @@ class _Lib:
     cgfs_python_content: Any
     cgfs_python_write: Any
     cgfs_python_ioctl: Any
-    cgfs_python_release: Any
     cgfs_python_ended: Any
 
 ffi: _FFI

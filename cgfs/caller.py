@@ -8,9 +8,10 @@ Sources: pidfd_open(2), pidfd_getfd(2), capabilities(7), proc_pid_status(5), use
 
 import errno
 import os
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from cgfs._native import ffi, lib
 from cgfs.bpf import Program
@@ -46,6 +47,27 @@ class Credentials(Who):
 
     groups: frozenset[int]
     capabilities: frozenset[Capability]
+
+    def pack(self) -> bytes:
+        """All of it, for `unpack`."""
+        capabilities = sum(1 << capability for capability in self.capabilities)
+        numbers = (self.uid, self.gid, self.pid, capabilities, *self.groups)
+        return struct.pack(f"={len(numbers) + 1}I", len(self.groups), *numbers) + self.command.encode()
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """What `pack` packed."""
+        n_groups, uid, gid, pid, capabilities = _PACKED.unpack_from(data)
+        groups = struct.unpack_from(f"={n_groups}I", data, _PACKED.size)
+        command = data[_PACKED.size + 4 * n_groups :].decode()
+        return cls(uid, gid, pid, command, frozenset(groups), _capabilities(capabilities))
+
+
+_PACKED = struct.Struct("=5I")
+
+
+def _capabilities(mask: int) -> frozenset[Capability]:
+    return frozenset([capability for capability in Capability if mask >> capability & 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +113,7 @@ class Caller:
             task.process,
             task.name,
             own.union(task.groups),
-            frozenset([capability for capability in Capability if effective >> capability & 1]),
+            _capabilities(effective),
         )
 
     def who(self) -> Who:

@@ -40,7 +40,7 @@ class Content(NamedTuple):
 
 class Control(Protocol):
     """What decides about control files. Called in the mirror's threads, in several at the same time. Each call may
-    wait. But for `release` and `ended` it has a caller who waits in the kernel meanwhile, also when he was killed, so
+    wait. But for `ended` it has a caller who waits in the kernel meanwhile, also when he was killed, so
     that his thread id is nobody else's.
     """
 
@@ -51,14 +51,13 @@ class Control(Protocol):
 
     def content(self, node: int) -> Content: ...
 
-    def open(self, node: int, file_handle: int, caller: Caller) -> None:
-        """For writing. *file_handle* stands for the open file until its `release`."""
+    def open(self, node: int, caller: Caller) -> bytes:
+        """For writing. Returns what says who has opened the file, for the calls that follow."""
 
-    def write(self, file_handle: int, data: bytes) -> None: ...
+    def write(self, node: int, opener: bytes, data: bytes) -> None: ...
 
-    def ioctl(self, file_handle: int, caller: Caller, command: int, data: bytes) -> None: ...
-
-    def release(self, file_handle: int) -> None: ...
+    def ioctl(self, node: int, opener: bytes | None, caller: Caller, command: int, data: bytes) -> None:
+        """*opener* is None where the file is not open for writing."""
 
     def ended(self) -> None:
         """The connection has ended: nothing is asked any more."""
@@ -106,40 +105,46 @@ def _setattr(control: Control, node: int, caller: Any, change: Any) -> None:
 @called_from_c
 def _content(control: Control, node: int, buffer: Any, size: int, lasting: Any) -> int:
     data, lasting[0] = control.content(node)
-    if len(data) > size:
-        raise OSError(errno.EFBIG, f"a content of {len(data)} bytes is longer than a read can be")
-    ffi.memmove(buffer, data, len(data))
-    return len(data)
+    return _put(buffer, size, data)
 
 
 @ffi.def_extern("cgfs_python_open", error=-errno.EIO)
 @called_from_c
-def _open(control: Control, node: int, file_handle: int, caller: Any) -> None:
-    control.open(node, file_handle, _caller(caller))
+def _open(control: Control, node: int, caller: Any, buffer: Any, room: int) -> int:
+    return _put(buffer, room, control.open(node, _caller(caller)))
 
 
 @ffi.def_extern("cgfs_python_write", error=-errno.EIO)
 @called_from_c
-def _write(control: Control, file_handle: int, data: Any, size: int) -> None:
-    control.write(file_handle, bytes(ffi.buffer(data, size)))
+def _write(control: Control, node: int, opener: Any, opener_size: int, data: Any, size: int) -> None:
+    control.write(node, _bytes(opener, opener_size), _bytes(data, size))
 
 
 @ffi.def_extern("cgfs_python_ioctl", error=-errno.EIO)
 @called_from_c
-def _ioctl(control: Control, file_handle: int, caller: Any, command: int, data: Any, size: int) -> None:
-    control.ioctl(file_handle, _caller(caller), command, bytes(ffi.buffer(data, size)))
-
-
-@ffi.def_extern("cgfs_python_release", error=-errno.EIO)
-@called_from_c
-def _release(control: Control, file_handle: int) -> None:
-    control.release(file_handle)
+def _ioctl(
+    control: Control, node: int, opener: Any, opener_size: int, caller: Any, command: int, data: Any, size: int
+) -> None:
+    who = None if opener == ffi.NULL else _bytes(opener, opener_size)
+    control.ioctl(node, who, _caller(caller), command, _bytes(data, size))
 
 
 @ffi.def_extern("cgfs_python_ended", error=-errno.EIO)
 @called_from_c
 def _ended(control: Control) -> None:
     control.ended()
+
+
+def _put(buffer: Any, room: int, data: bytes) -> int:
+    """Put *data* into *buffer*. Returns its size. Raises OSError EFBIG where it is more than there is room for."""
+    if len(data) > room:
+        raise OSError(errno.EFBIG, f"{len(data)} bytes are more than the mirror takes: {room}")
+    ffi.memmove(buffer, data, len(data))
+    return len(data)
+
+
+def _bytes(data: Any, size: int) -> bytes:
+    return bytes(ffi.buffer(data, size))
 
 
 def _caller(caller: Any) -> Caller:
@@ -150,7 +155,7 @@ OPERATIONS: Any = ffi.new(
     "struct cgfs_control_operations *",
     {
         name: getattr(lib, f"cgfs_python_{name}")
-        for name in ("getattr", "setattr", "content", "open", "write", "ioctl", "release", "ended")
+        for name in ("getattr", "setattr", "content", "open", "write", "ioctl", "ended")
     },
 )
 """C data, for cgfs_mirror_start() in cgfs/mirror.py, with the handle of a Control as the context."""

@@ -9,7 +9,6 @@ st_size is the length of the content, for those who go by it.
 
 import errno
 from collections.abc import Callable
-from typing import NamedTuple
 
 from cgfs import attributes
 from cgfs.abi import IOC_ATTACH, Attach
@@ -22,19 +21,11 @@ from cgfs.mirror import Mirror
 from cgfs.target import opened
 
 
-class OpenFile(NamedTuple):
-    """A control file that is open for writing: who has opened it decides what may be done with it."""
-
-    node: int
-    opener: Credentials
-
-
 class Operations:
     """The control files of *mirror*: a cgfs.edge.Control. *ended* is called when the mirror's connection has ended."""
 
     def __init__(self, mirror: Mirror, changes: Changes, ended: Callable[[], None]) -> None:
         self._mirror = mirror
-        self._open_files: dict[int, OpenFile] = {}  # by file handle; those open for writing
         self._changes = changes
         self._ended = ended
 
@@ -61,29 +52,20 @@ class Operations:
     def setattr(self, node: int, caller: Caller, *, mode: int | None, uid: int | None, gid: int | None) -> None:
         self._changes.attributes(node, caller.credentials(), mode=mode, uid=uid, gid=gid)
 
-    def open(self, node: int, file_handle: int, caller: Caller) -> None:
+    def open(self, node: int, caller: Caller) -> bytes:
         """Who opens the file decides, now, what may be done with it. O_TRUNC and O_APPEND mean nothing."""
-        self._open_files[file_handle] = OpenFile(node, caller.credentials())
+        return caller.credentials().pack()
 
-    def write(self, file_handle: int, data: bytes) -> None:
+    def write(self, node: int, opener: bytes, data: bytes) -> None:
         """Each write is one command, wherever in the file."""
-        file = self._file(file_handle)
-        self._changes.command(file.node, parse(data), file.opener)
+        self._changes.command(node, parse(data), Credentials.unpack(opener))
 
-    def ioctl(self, file_handle: int, caller: Caller, command: int, data: bytes) -> None:
+    def ioctl(self, node: int, opener: bytes | None, caller: Caller, command: int, data: bytes) -> None:
         if command != IOC_ATTACH:
             raise OSError(errno.ENOTTY, f"there is no ioctl {command:#x} on control files")
-        file = self._file(file_handle)
-        self._changes.attach(file.node, Attach.unpack(data), caller, file.opener)
-
-    def release(self, file_handle: int) -> None:
-        self._open_files.pop(file_handle, None)
+        if opener is None:
+            raise OSError(errno.EBADF, "the file is not open for writing")
+        self._changes.attach(node, Attach.unpack(data), caller, Credentials.unpack(opener))
 
     def ended(self) -> None:
         self._ended()
-
-    def _file(self, file_handle: int) -> OpenFile:
-        file = self._open_files.get(file_handle)
-        if file is None:
-            raise OSError(errno.EBADF, "the file is not open for writing")
-        return file

@@ -41,11 +41,10 @@ struct cgfs_control_operations {
 	int (*getattr)(void *context, uint64_t node, struct cgfs_control_attributes *attributes);
 	int (*setattr)(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change);
 	int (*content)(void *context, uint64_t node, char *data, uint32_t size, bool *lasting);
-	int (*open)(void *context, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller);
-	int (*write)(void *context, uint64_t file_handle, const char *data, uint32_t size);
-	int (*ioctl)(void *context, uint64_t file_handle, const struct cgfs_caller *caller, uint32_t command,
-		     const void *data, uint32_t size);
-	int (*release)(void *context, uint64_t file_handle);
+	int (*open)(void *context, uint64_t node, const struct cgfs_caller *caller, char *opener, uint32_t room);
+	int (*write)(void *context, uint64_t node, const char *opener, uint32_t opener_size, const char *data, uint32_t size);
+	int (*ioctl)(void *context, uint64_t node, const char *opener, uint32_t opener_size, const struct cgfs_caller *caller,
+		     uint32_t command, const void *data, uint32_t size);
 	int (*ended)(void *context);
 };
 
@@ -62,9 +61,8 @@ extern "Python" {
 	int cgfs_python_getattr(void *, uint64_t, struct cgfs_control_attributes *);
 	int cgfs_python_setattr(void *, uint64_t, const struct cgfs_caller *, const struct cgfs_control_change *);
 	int cgfs_python_content(void *, uint64_t, char *, uint32_t, bool *);
-	int cgfs_python_open(void *, uint64_t, uint64_t, const struct cgfs_caller *);
-	int cgfs_python_write(void *, uint64_t, const char *, uint32_t);
-	int cgfs_python_ioctl(void *, uint64_t, const struct cgfs_caller *, uint32_t, const void *, uint32_t);
-	int cgfs_python_release(void *, uint64_t);
+	int cgfs_python_open(void *, uint64_t, const struct cgfs_caller *, char *, uint32_t);
+	int cgfs_python_write(void *, uint64_t, const char *, uint32_t, const char *, uint32_t);
+	int cgfs_python_ioctl(void *, uint64_t, const char *, uint32_t, const struct cgfs_caller *, uint32_t, const void *, uint32_t);
 	int cgfs_python_ended(void *);
 }

@@ -9,12 +9,23 @@
 #include "known.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 
-/* Whoever decides. From here on somebody else reads requests. */
-static const struct cgfs_control_operations *ask(struct request *request)
+#include "loop.h"
+#include "turns.h"
+
+/* Whoever decides, in a turn that answered() gives back. From here on somebody else reads requests. */
+static const struct cgfs_control_operations *ask(struct request *request, struct turn *turn)
 {
 	loop_may_block(request);
+	turn_take(request->mirror->turns, turn, request->worker->user);
 	return request->mirror->control;
+}
+
+static void answered(const struct request *request, struct turn *turn)
+{
+	turn_give(request->mirror->turns, turn);
 }
 
 static void *context_of(const struct request *request)
@@ -37,16 +48,18 @@ static int attributes_of(struct request *request, uint64_t node, struct fuse_att
 	CLEANUP_FD int dir = node_open(request->mirror, node, O_RDONLY | O_DIRECTORY);
 	struct cgfs_control_attributes attributes = {};
 	struct state state;
+	struct turn turn;
 	int error;
 
 	if (known_attributes(request->mirror, dir, node, &state, attr))
 		return 0;
-	error = ask(request)->getattr(context_of(request), node, &attributes);
+	error = ask(request, &turn)->getattr(context_of(request), node, &attributes);
+	answered(request, &turn);
 	if (error)
 		return error == -ENODEV ? -ESTALE : error;
 	*attr = control_attributes(node, &attributes);
 	if (attributes.lasting)
-		know_attributes(request->mirror, &state, attr);
+		know_attributes(request->mirror, dir, &state, attr);
 	return 0;
 }
 
@@ -83,10 +96,13 @@ void handle_control_setattr(struct request *request)
 		.uid = in->valid & FATTR_UID ? (int64_t)in->uid : -1,
 		.gid = in->valid & FATTR_GID ? (int64_t)in->gid : -1,
 	};
+	struct turn turn;
 	int error = 0;
 
-	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
-		error = ask(request)->setattr(context_of(request), request->header->nodeid, &caller, &change);
+	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID)) {
+		error = ask(request, &turn)->setattr(context_of(request), request->header->nodeid, &caller, &change);
+		answered(request, &turn);
+	}
 	if (error)
 		reply_error(request, error);
 	else
@@ -95,16 +111,37 @@ void handle_control_setattr(struct request *request)
 
 /* --- open files ------------------------------------------------------------------------------------------------------------ */
 
+/* Keep who has opened the file for writing. Returns 0 or -errno. */
+static int keep_opener(struct request *request, uint64_t file_handle)
+{
+	struct cgfs_caller caller = caller_of(request);
+	struct open_file *file = file_get(request->mirror, file_handle);
+	char *opener = reply_buffer(request);
+	struct turn turn;
+	int size = ask(request, &turn)->open(context_of(request), request->header->nodeid, &caller, opener, MAX_IO);
+
+	answered(request, &turn);
+	if (size >= 0) {
+		/* Nobody else has heard of the file yet. */
+		file->opener = malloc((size_t)size + 1);
+		file->opener_size = (size_t)size;
+		if (file->opener)
+			memcpy(file->opener, opener, (size_t)size);
+		else
+			size = -ENOMEM;
+	}
+	file_put(file);
+	return size < 0 ? size : 0;
+}
+
 void handle_control_open(struct request *request)
 {
 	const struct fuse_open_in *in = request->body;
-	bool for_reading = (in->flags & O_ACCMODE) == O_RDONLY;
-	struct cgfs_caller caller = caller_of(request);
 	struct mirror_open_out out = {.open_flags = FOPEN_DIRECT_IO};
 	int error = file_add(request, -1, false, &out.fh);
 
-	if (!error && !for_reading) {
-		error = ask(request)->open(context_of(request), request->header->nodeid, out.fh, &caller);
+	if (!error && (in->flags & O_ACCMODE) != O_RDONLY) {
+		error = keep_opener(request, out.fh);
 		if (error)
 			file_put(file_remove(request->mirror, out.fh));
 	}
@@ -121,11 +158,13 @@ static struct content *content_now(struct request *request, int *error)
 	struct state state;
 	struct content *content = known_content(request->mirror, request->header->nodeid, &state);
 	bool lasting = false;
+	struct turn turn;
 	int size;
 
 	if (content)
 		return content;
-	size = ask(request)->content(context_of(request), request->header->nodeid, data, MAX_IO, &lasting);
+	size = ask(request, &turn)->content(context_of(request), request->header->nodeid, data, MAX_IO, &lasting);
+	answered(request, &turn);
 	content = size < 0 ? NULL : content_get(request->mirror->contents, data, (size_t)size);
 	if (content && lasting)
 		know_content(request->mirror, &state, content);
@@ -187,10 +226,19 @@ void handle_control_write(struct request *request)
 {
 	const struct fuse_write_in *in = request->body;
 	const struct fuse_write_out out = {.size = in->size};
-	int error = -EINVAL;
+	struct open_file *file = file_get(request->mirror, in->fh);
+	int error = file && file->opener ? 0 : -EBADF;
+	struct turn turn;
 
-	if (in->size == request->body_size - sizeof(*in))
-		error = ask(request)->write(context_of(request), in->fh, (const char *)(in + 1), in->size);
+	if (!error && in->size != request->body_size - sizeof(*in))
+		error = -EINVAL;
+	if (!error) {
+		error = ask(request, &turn)->write(context_of(request), request->header->nodeid, file->opener,
+						   (uint32_t)file->opener_size, (const char *)(in + 1), in->size);
+		answered(request, &turn);
+	}
+	if (file)
+		file_put(file);
 	if (error)
 		reply_error(request, error);
 	else
@@ -203,10 +251,19 @@ void handle_control_ioctl(struct request *request)
 	const struct fuse_ioctl_in *in = request->body;
 	const struct fuse_ioctl_out out = {};
 	struct cgfs_caller caller = caller_of(request);
-	int error = -ENOTTY;
+	struct open_file *file = file_get(request->mirror, in->fh);
+	int error = file ? 0 : -EBADF;
+	struct turn turn;
 
-	if (in->in_size == request->body_size - sizeof(*in))
-		error = ask(request)->ioctl(context_of(request), in->fh, &caller, in->cmd, in + 1, in->in_size);
+	if (!error && in->in_size != request->body_size - sizeof(*in))
+		error = -ENOTTY;
+	if (!error) {
+		error = ask(request, &turn)->ioctl(context_of(request), request->header->nodeid, file->opener,
+						   (uint32_t)file->opener_size, &caller, in->cmd, in + 1, in->in_size);
+		answered(request, &turn);
+	}
+	if (file)
+		file_put(file);
 	if (error)
 		reply_error(request, error);
 	else
@@ -217,13 +274,10 @@ void handle_control_release(struct request *request)
 {
 	const struct fuse_release_in *in = request->body;
 	struct open_file *file = file_remove(request->mirror, in->fh);
-	bool has_opener = file && (in->flags & O_ACCMODE) != O_RDONLY;
 
 	poller_forget(request->mirror, request->header->nodeid, in->fh);
 	if (file)
 		file_put(file);
-	if (has_opener)
-		ask(request)->release(context_of(request), in->fh);
 	reply_error(request, 0);
 }
 

@@ -31,6 +31,7 @@ struct worker;
 struct known;		/* known.c */
 struct content;		/* content.c */
 struct contents;
+struct turns;		/* turns.c */
 struct backings;	/* backing.c */
 struct file_table;	/* file_table.c */
 struct removed;		/* removed.c */
@@ -62,6 +63,7 @@ struct cgfs_mirror {
 	const char **note_names;		/* the untouched's own */
 	struct known *known;
 	struct contents *contents;
+	struct turns *turns;
 	const struct cgfs_control_operations *control;
 	void *control_context;
 	struct loop *loop;
@@ -313,6 +315,8 @@ struct open_file {
 	char *snapshot;		/* what a reader in another PID namespace sees, as of its read at offset 0 */
 	size_t snapshot_size;
 	struct content *content;	/* of a control file: what its reader reads, as of his read at offset 0; or NULL */
+	char *opener;		/* of one that is open for writing: who has opened it, as whoever decides has put it */
+	size_t opener_size;
 	atomic_uint references;
 };
 

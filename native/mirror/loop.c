@@ -16,7 +16,7 @@
 #include "monotonic.h"
 #include "user.h"
 
-#define MAX_IDLE 4
+#define MAX_IDLE 16
 #define LONGEST_END_MS 2000
 
 /* --- who reads --------------------------------------------------------------------------------------------------- */

@@ -55,9 +55,9 @@ struct cgfs_control_change {
 
 /*
  * What decides about control files, whose node ids these are. Called in the mirror's threads, in several at the same time,
- * while the caller waits in the kernel, but for release and ended, for which nobody waits, and whose result means nothing.
- * Each may take as long as it likes. All return 0 or -errno, but for content: the
- * number of bytes, at most size, or -errno.
+ * while the caller waits in the kernel, but for ended, for which nobody waits, and whose result means nothing.
+ * Each may take as long as it likes. All return 0 or -errno; content
+ * and open: a number of bytes, or -errno.
  *
  * What getattr and content say is lasting, or not: for as long as nothing else is attached, and the notes (of struct
  * cgfs_untouched) and the owner of cgroup.controllers are the same, nobody need ask again.
@@ -66,12 +66,12 @@ struct cgfs_control_operations {
 	int (*getattr)(void *context, uint64_t node, struct cgfs_control_attributes *attributes);
 	int (*setattr)(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change);
 	int (*content)(void *context, uint64_t node, char *data, uint32_t size, bool *lasting);
-	/* For writing. The file has that handle until its release, in the calls that follow. */
-	int (*open)(void *context, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller);
-	int (*write)(void *context, uint64_t file_handle, const char *data, uint32_t size);
-	int (*ioctl)(void *context, uint64_t file_handle, const struct cgfs_caller *caller, uint32_t command,
-		     const void *data, uint32_t size);
-	int (*release)(void *context, uint64_t file_handle);
+	/* For writing. Returns the size of opener, which says who has opened the file, at most room: in the calls that follow. */
+	int (*open)(void *context, uint64_t node, const struct cgfs_caller *caller, char *opener, uint32_t room);
+	int (*write)(void *context, uint64_t node, const char *opener, uint32_t opener_size, const char *data, uint32_t size);
+	/* opener NULL: the file is not open for writing. */
+	int (*ioctl)(void *context, uint64_t node, const char *opener, uint32_t opener_size, const struct cgfs_caller *caller,
+		     uint32_t command, const void *data, uint32_t size);
 	/* The connection has: nothing is asked any more. */
 	int (*ended)(void *context);
 };

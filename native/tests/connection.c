@@ -20,10 +20,9 @@ struct asked asked;
 int decision;
 bool is_lasting;
 
-static int decide(const char *what, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller)
+static int decide(const char *what, uint64_t node, const struct cgfs_caller *caller)
 {
 	asked.node = node;
-	asked.file_handle = file_handle;
 	if (caller)
 		asked.caller = *caller;
 	asked.size = 0;
@@ -45,55 +44,58 @@ static int decide_getattr(void *context, uint64_t node, struct cgfs_control_attr
 		.uid = 7, .gid = 8, .mode = 0640, .size = 9, .modified_ns = 10000000011, .changed_ns = 12000000013,
 		.lasting = is_lasting,
 	};
-	return decide("getattr", node, 0, NULL);
+	return decide("getattr", node, NULL);
 }
 
 static int decide_setattr(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change)
 {
 	(void)context;
 	asked.change = *change;
-	return decide("setattr", node, 0, caller);
+	return decide("setattr", node, caller);
 }
 
 static int decide_content(void *context, uint64_t node, char *data, uint32_t size, bool *lasting)
 {
-	int error = decide("content", node, 0, NULL);
+	int error = decide("content", node, NULL);
 
 	(void)context;
 	*lasting = is_lasting;
 	return error ? error : snprintf(data, size, "content %u", asked.count);
 }
 
-static int decide_open(void *context, uint64_t node, uint64_t file_handle, const struct cgfs_caller *caller)
+static int decide_open(void *context, uint64_t node, const struct cgfs_caller *caller, char *opener, uint32_t room)
 {
+	int error = decide("open", node, caller);
+
 	(void)context;
-	return decide("open", node, file_handle, caller);
+	return error ? error : snprintf(opener, room, "opener %u", asked.count);
 }
 
-static int decide_write(void *context, uint64_t file_handle, const char *data, uint32_t size)
+static void note_opener(const char *opener, uint32_t size)
 {
-	int error = decide("write", 0, file_handle, NULL);
+	snprintf(asked.opener, sizeof(asked.opener), "%.*s", (int)size, opener ? opener : "none");
+}
+
+static int decide_write(void *context, uint64_t node, const char *opener, uint32_t opener_size, const char *data, uint32_t size)
+{
+	int error = decide("write", node, NULL);
 
 	(void)context;
+	note_opener(opener, opener_size);
 	note_data(data, size);
 	return error;
 }
 
-static int decide_ioctl(void *context, uint64_t file_handle, const struct cgfs_caller *caller, uint32_t command,
-			const void *data, uint32_t size)
+static int decide_ioctl(void *context, uint64_t node, const char *opener, uint32_t opener_size, const struct cgfs_caller *caller,
+			uint32_t command, const void *data, uint32_t size)
 {
-	int error = decide("ioctl", 0, file_handle, caller);
+	int error = decide("ioctl", node, caller);
 
 	(void)context;
 	asked.command = command;
+	note_opener(opener, opener ? opener_size : 4);
 	note_data(data, size);
 	return error;
-}
-
-static int decide_release(void *context, uint64_t file_handle)
-{
-	(void)context;
-	return decide("release", 0, file_handle, NULL);
 }
 
 static int decide_ended(void *context)
@@ -104,7 +106,7 @@ static int decide_ended(void *context)
 }
 
 static const struct cgfs_control_operations decider = {
-	decide_getattr, decide_setattr, decide_content, decide_open, decide_write, decide_ioctl, decide_release, decide_ended,
+	decide_getattr, decide_setattr, decide_content, decide_open, decide_write, decide_ioctl, decide_ended,
 };
 
 /* --- the connection -------------------------------------------------------------------------------------------------------- */

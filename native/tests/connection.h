@@ -68,7 +68,8 @@ struct asked {
 	const char *what;	/* NULL: nothing yet */
 	unsigned int count;
 	unsigned int ended;	/* how often the end of the connection was told */
-	uint64_t node, file_handle;
+	uint64_t node;
+	char opener[32];	/* "opener N", the N-th thing that was asked; "none": there is none */
 	struct cgfs_caller caller;
 	struct cgfs_control_change change;
 	uint32_t command;

@@ -112,29 +112,46 @@ TEST(control_readers_see_one_content_from_its_beginning)
 	connection_close(&connection);
 }
 
-TEST(control_writers_are_known_from_their_open_on)
+TEST(control_writers_are_known_by_what_was_said_of_them_at_the_open)
 {
 	static char data[LONGEST];
 	struct fuse_write_in in = {.size = 4};
 	struct connection connection;
 	const struct answer *answer;
+	uint64_t other;
 
 	connection_open(&connection);
 	in.fh = connection_open_file(&connection, NODE, O_WRONLY | O_TRUNC | O_APPEND);
-	CHECK(was_asked("open") && asked.file_handle == in.fh && asked.node == NODE && caller_is_this_thread(&connection));
+	CHECK(was_asked("open") && asked.node == NODE && caller_is_this_thread(&connection));
+	other = connection_open_file(&connection, NODE, O_RDWR);
 	answer = connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), "none", 4);
 	CHECK(!answer->error && answer->write.size == 4);
-	CHECK(was_asked("write") && asked.file_handle == in.fh && asked.size == 4 && memcmp(asked.data, "none", 4) == 0);
+	CHECK(was_asked("write") && strcmp(asked.opener, "opener 1") == 0);
+	CHECK(asked.size == 4 && memcmp(asked.data, "none", 4) == 0);
 	asked.count = 0;
-	CHECK(connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), "non", 3)->error == -EINVAL);
-	CHECK(!asked.count);
+	CHECK(connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), "non", 3)->error == -EINVAL && !asked.count);
 	in.size = LONGEST;
 	CHECK(!connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), data, LONGEST)->error);
 	CHECK(asked.size == LONGEST);
 	decision = -EINVAL;
 	CHECK(connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), data, LONGEST)->error == -EINVAL);
+	asked.count = decision = 0;
 	release(&connection, in.fh, O_WRONLY);
-	CHECK(was_asked("release") && asked.file_handle == in.fh);
+	CHECK(connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), data, LONGEST)->error == -EBADF && !asked.count);
+	in.fh = other;
+	CHECK(!connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), data, LONGEST)->error);
+	CHECK(strcmp(asked.opener, "opener 2") == 0);
+	connection_close(&connection);
+}
+
+TEST(control_readers_do_not_write)
+{
+	struct fuse_write_in in = {.size = 4};
+	struct connection connection;
+
+	connection_open(&connection);
+	in.fh = connection_open_file(&connection, NODE, O_RDONLY);
+	CHECK(connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), "none", 4)->error == -EBADF && !asked.count);
 	connection_close(&connection);
 }
 
@@ -142,20 +159,17 @@ TEST(control_writers_that_are_refused_are_forgotten)
 {
 	const struct fuse_open_in in = {.flags = O_RDWR};
 	struct connection connection;
-	struct open_file *file;
 
 	connection_open(&connection);
 	decision = -EACCES;
-	CHECK(connection_ask(&connection, FUSE_OPEN, NODE, &in, sizeof(in), NULL, 0)->error == -EACCES);
-	file = file_get(connection.mirror, asked.file_handle);
-	CHECK(was_asked("open") && !file);
+	CHECK(connection_ask(&connection, FUSE_OPEN, NODE, &in, sizeof(in), NULL, 0)->error == -EACCES && was_asked("open"));
 	connection_close(&connection);
 }
 
-static const struct answer *ask_ioctl(struct connection *connection, uint32_t command, uint32_t in_size, const void *data,
-				      uint32_t size)
+static const struct answer *ask_ioctl(struct connection *connection, uint64_t file_handle, uint32_t command, uint32_t in_size,
+				      const void *data, uint32_t size)
 {
-	const struct fuse_ioctl_in in = {.fh = 5, .cmd = command, .in_size = in_size};
+	const struct fuse_ioctl_in in = {.fh = file_handle, .cmd = command, .in_size = in_size};
 
 	return connection_ask(connection, FUSE_IOCTL, NODE, &in, sizeof(in), data, size);
 }
@@ -164,17 +178,22 @@ TEST(control_ioctls_come_with_their_data)
 {
 	struct connection connection;
 	const struct answer *answer;
+	uint64_t reader, writer;
 	char data[300] = {};
 
 	connection_open(&connection);
-	answer = ask_ioctl(&connection, 0x1234, 4, "data", 4);
+	reader = connection_open_file(&connection, NODE, O_RDONLY);
+	writer = connection_open_file(&connection, NODE, O_WRONLY);
+	answer = ask_ioctl(&connection, writer, 0x1234, 4, "data", 4);
 	CHECK(!answer->error && answer->size == sizeof(struct fuse_ioctl_out));
-	CHECK(was_asked("ioctl") && asked.command == 0x1234 && asked.file_handle == 5 && caller_is_this_thread(&connection));
-	CHECK(asked.size == 4 && memcmp(asked.data, "data", 4) == 0);
+	CHECK(was_asked("ioctl") && asked.command == 0x1234 && asked.node == NODE && caller_is_this_thread(&connection));
+	CHECK(asked.size == 4 && memcmp(asked.data, "data", 4) == 0 && strcmp(asked.opener, "opener 1") == 0);
 	decision = -ENOTTY;
-	CHECK(ask_ioctl(&connection, 0x5678, 0, NULL, 0)->error == -ENOTTY && asked.size == 0);
+	CHECK(ask_ioctl(&connection, reader, 0x5678, 0, NULL, 0)->error == -ENOTTY && asked.size == 0);
+	CHECK(strcmp(asked.opener, "none") == 0);
 	asked.count = 0;
-	CHECK(ask_ioctl(&connection, 1, 100, data, 50)->error == -ENOTTY && !asked.count);
+	CHECK(ask_ioctl(&connection, writer, 1, 100, data, 50)->error == -ENOTTY && !asked.count);
+	CHECK(ask_ioctl(&connection, 12345, 1, 0, NULL, 0)->error == -EBADF && !asked.count);
 	connection_close(&connection);
 }
 

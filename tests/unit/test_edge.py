@@ -70,6 +70,9 @@ class Deciding:
     def content(self, node: int) -> Content:
         return Content(self._content, lasting=True)
 
+    def ioctl(self, *arguments: object) -> None:
+        self.asked.append(arguments)
+
 
 def test_what_is_not_to_be_changed_is_none() -> None:
     control = Deciding()
@@ -87,3 +90,13 @@ def test_a_content_is_written_as_far_as_there_is_room(content: bytes, outcome: i
     assert edge.OPERATIONS.content(handle, 7, data, 5, lasting) == outcome
     assert lasting[0]
     assert bytes(ffi.buffer(data)) == (content if outcome >= 0 else b"").ljust(8, b"\0")
+
+
+def test_whoever_has_not_opened_for_writing_is_none() -> None:
+    control = Deciding()
+    handle = ffi.new_handle(control)
+    caller = ffi.new("struct cgfs_caller *", {"tid": 1, "uid": 2, "gid": 3})
+    data = ffi.new("char[]", b"data")
+    assert edge.OPERATIONS.ioctl(handle, 7, ffi.NULL, 0, caller, 9, data, 4) == 0
+    assert edge.OPERATIONS.ioctl(handle, 7, data, 0, caller, 9, data, 2) == 0
+    assert control.asked == [(7, None, Caller(1, 2, 3), 9, b"data"), (7, b"", Caller(1, 2, 3), 9, b"da")]

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Who asks takes turns: some of each user's, in order, and who takes long holds up nobody. */
+#include <poll.h>
+#include <unistd.h>
+
+#include "connection.h"
+#include "mirror/turns.h"
+#include "test.h"
+
+#define MANY 20
+
+/* A thread that takes a turn, says so, and gives it back when it is told to. */
+struct asker {
+	pthread_t thread;
+	struct turns *turns;
+	uint64_t user;
+	int has_it[2], go_on[2];	/* pipes */
+};
+
+static void *ask_and_wait(void *argument)
+{
+	struct asker *asker = argument;
+	struct turn turn;
+	char byte = 0;
+
+	turn_take(asker->turns, &turn, asker->user);
+	CHECK(write(asker->has_it[1], &byte, 1) == 1);
+	CHECK(read(asker->go_on[0], &byte, 1) == 1);
+	turn_give(asker->turns, &turn);
+	return NULL;
+}
+
+static void start(struct asker *asker, struct turns *turns, uint64_t user)
+{
+	*asker = (struct asker){.turns = turns, .user = user};
+	CHECK(pipe(asker->has_it) == 0 && pipe(asker->go_on) == 0);
+	CHECK(pthread_create(&asker->thread, NULL, ask_and_wait, asker) == 0);
+}
+
+static void wait_for_turn(struct asker *asker)
+{
+	char byte;
+
+	wait_readable(asker->has_it[0]);
+	CHECK(read(asker->has_it[0], &byte, 1) == 1);
+}
+
+static bool has_turn(const struct asker *asker)
+{
+	struct pollfd poll_fd = {.fd = asker->has_it[0], .events = POLLIN};
+
+	return poll(&poll_fd, 1, 0) == 1;
+}
+
+static void finish(struct asker *asker)
+{
+	CHECK(write(asker->go_on[1], "", 1) == 1);
+	pthread_join(asker->thread, NULL);
+	for (int i = 0; i < 2; i++) {
+		close(asker->has_it[i]);
+		close(asker->go_on[i]);
+	}
+}
+
+TEST(turns_of_one_user_are_no_others)
+{
+	struct connection connection;
+	struct asker hers[MANY], his;
+	int n_begun = 0;
+
+	connection_create(&connection);
+	for (int i = 0; i < MANY; i++)
+		start(&hers[i], connection.mirror->turns, 1000);
+	start(&his, connection.mirror->turns, 1001);
+	wait_for_turn(&his);
+	for (int i = 0; i < MANY; i++)
+		n_begun += has_turn(&hers[i]);
+	CHECK(n_begun < MANY);	/* after 50 ms, some more */
+	finish(&his);
+	for (int i = 0; i < MANY; i++) {
+		wait_for_turn(&hers[i]);
+		finish(&hers[i]);
+	}
+	connection_close(&connection);
+}
+
+/* None gives its turn back, and all have one in the end. */
+TEST(turns_that_take_long_hold_up_nobody)
+{
+	struct connection connection;
+	struct asker askers[MANY];
+
+	connection_create(&connection);
+	for (int i = 0; i < MANY; i++)
+		start(&askers[i], connection.mirror->turns, i % 2 ? 0 : 1000);
+	for (int i = 0; i < MANY; i++)
+		wait_for_turn(&askers[i]);
+	for (int i = 0; i < MANY; i++)
+		finish(&askers[i]);
+	connection_close(&connection);
+}
