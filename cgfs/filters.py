@@ -66,7 +66,7 @@ def set_text(target: Target, text: TextFilter, mode: Mode, stamp: Stamp) -> Chan
     """
     only_cgroup_id = target.cgroup_id if mode is Mode.NONRECURSIVE else None
     try:
-        with computing:
+        with computing(stamp.uid):
             program = text_filter.load(text, target.file, only_cgroup_id=only_cgroup_id)
     except bpf.VerifierError as error:
         raise OSError(errno.EINVAL, error.strerror) from error

@@ -5,11 +5,6 @@ import threading
 from collections.abc import Hashable, Iterator
 from weakref import WeakValueDictionary
 
-computing = threading.Lock()
-"""For whoever computes long in Python: the interpreter is taken from all who read control files meanwhile, and they can
-stand one of these at a time, and not a hundred.
-"""
-
 
 class LockByKey:
     """A lock for each key; there are no more of them than are in use."""
@@ -30,3 +25,17 @@ class LockByKey:
                 lock = self._locks[key] = threading.Lock()
         with lock:
             yield
+
+
+_computing = threading.Lock()
+_computing_of = LockByKey()  # by uid
+
+
+@contextlib.contextmanager
+def computing(uid: int) -> Iterator[None]:
+    """For whoever computes long in Python, for the user *uid*: the interpreter is taken from all who read control files
+    meanwhile, and they can stand one of these at a time, and not a hundred. Of each user one waits for that, so that
+    nobody waits behind a hundred of one user's.
+    """
+    with _computing_of.holding(uid), _computing:
+        yield
