@@ -52,9 +52,11 @@ static bool read_notes(const struct cgfs_untouched *untouched, int dir, size_t i
 
 	for (size_t i = 0; i < untouched->n_notes; i++) {
 		ssize_t room = (ssize_t)(sizeof(state->notes) - state->notes_size - sizeof(ssize_t));
-		ssize_t length = room > 0 ? fgetxattr(dir, names[i], state->notes + state->notes_size + sizeof(length), room) : room;
+		ssize_t length = fgetxattr(dir, names[i], NULL, 0);	/* nearly always there is none */
 
-		if (length == 0 || (length < 0 && errno != ENODATA) || room <= 0)
+		if (length > 0 && length <= room)
+			length = fgetxattr(dir, names[i], state->notes + state->notes_size + sizeof(length), (size_t)room);
+		if (length == 0 || length > room || (length < 0 && errno != ENODATA))
 			return false;
 		state->is_noted |= length > 0;
 		memcpy(state->notes + state->notes_size, &length, sizeof(length));
@@ -63,22 +65,26 @@ static bool read_notes(const struct cgfs_untouched *untouched, int dir, size_t i
 	return true;
 }
 
-/* Without a revision, which older kernels do not have, only that nothing is attached means anything. */
-static void read_state(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state)
+/* What is attached. Without a revision, which older kernels do not have, only that nothing is means anything. */
+static void read_attached(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state)
 {
-	size_t index = node_control_index(node);
 	struct cgfs_query query = {};
-	int error;
 
 	state->node = node;
-	state->notes_size = 0;
+	state->notes_size = state->revision = 0;
 	state->is_noted = state->is_whole = state->is_empty = false;
 	if (dir < 0 || !mirror->untouched.content || !mirror->control_attach_types)
 		return;
-	error = cgfs_prog_query(dir, mirror->control_attach_types[index], 0, NULL, NULL, 0, &query);
-	state->is_empty = !error && !query.count;
+	if (cgfs_prog_query(dir, mirror->control_attach_types[node_control_index(node)], 0, NULL, NULL, 0, &query))
+		return;
+	state->is_empty = !query.count;
 	state->revision = query.revision;
-	state->is_whole = (!error || error == -ENOSPC) && query.revision && read_notes(&mirror->untouched, dir, index, state);
+}
+
+/* And the rest, but for the owner. */
+static void read_rest(const struct cgfs_mirror *mirror, int dir, struct state *state)
+{
+	state->is_whole = state->revision && read_notes(&mirror->untouched, dir, node_control_index(state->node), state);
 }
 
 static bool read_owner(int dir, struct state *state)
@@ -191,7 +197,8 @@ bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, 
 	const struct answers *answers;
 	bool found;
 
-	read_state(mirror, dir, node, state);
+	read_attached(mirror, dir, node, state);
+	read_rest(mirror, dir, state);
 	state->is_whole = state->is_whole && read_owner(dir, state);
 	if (!state->is_whole)
 		return false;
@@ -216,7 +223,8 @@ static bool is_still(const struct cgfs_mirror *mirror, int dir, const struct sta
 {
 	struct state now;
 
-	read_state(mirror, dir, state->node, &now);
+	read_attached(mirror, dir, state->node, &now);
+	read_rest(mirror, dir, &now);
 	return now.is_whole && is_same(&now, state);
 }
 
@@ -262,9 +270,10 @@ struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, s
 	struct content *content = NULL;
 	const struct answers *answers;
 
-	read_state(mirror, dir, node, state);
+	read_attached(mirror, dir, node, state);
 	if (state->is_empty)
 		return content_get(mirror->contents, untouched, strlen(untouched));
+	read_rest(mirror, dir, state);
 	if (!state->is_whole)
 		return NULL;
 	pthread_mutex_lock(&known->lock);
