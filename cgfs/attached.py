@@ -57,8 +57,11 @@ class State:
 
     @property
     def lasting(self) -> bool:
-        """Whether it is so as long as the revision and the note are the same: what a guard runs can be exchanged."""
-        return all(each.noted is None or each.noted.kind is not Kind.GUARD for each in self.attachments)
+        """Whether it is so as long as the revision and the note are the same. What a guard runs can be exchanged; and a
+        note that names what is not attached may be about to change back.
+        """
+        noted = [each.noted for each in self.attachments if each.noted is not None]
+        return len(noted) >= len(self.note.programs) and all(each.kind is not Kind.GUARD for each in noted)
 
     @property
     def changed_at_ns(self) -> int:

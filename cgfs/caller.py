@@ -9,6 +9,7 @@ Sources: pidfd_open(2), pidfd_getfd(2), capabilities(7), proc_pid_status(5), use
 import errno
 import os
 import struct
+from array import array
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, Self
@@ -43,27 +44,36 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Credentials(Who):
-    """And what it was allowed: *capabilities* are its effective ones in the initial user namespace."""
+    """And what it was allowed: *capabilities* are its effective ones in the initial user namespace; *group_ids* are its
+    supplementary groups, 32 bits each. *user* is whose share it has of what is limited (native/mirror/user.c).
+    """
 
-    groups: frozenset[int]
+    user: int
     capabilities: frozenset[Capability]
+    group_ids: bytes
+
+    @property
+    def groups(self) -> frozenset[int]:
+        """All its groups. They may be 65,536, which takes milliseconds."""
+        return frozenset({self.gid, *array("I", self.group_ids)})
 
     def pack(self) -> bytes:
         """All of it, for `unpack`."""
         capabilities = sum(1 << capability for capability in self.capabilities)
-        numbers = (self.uid, self.gid, self.pid, capabilities, *self.groups)
-        return struct.pack(f"={len(numbers) + 1}I", len(self.groups), *numbers) + self.command.encode()
+        command = self.command.encode()
+        numbers = _PACKED.pack(self.uid, self.gid, self.pid, self.user, capabilities, len(command))
+        return numbers + command + self.group_ids
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """What `pack` packed."""
-        n_groups, uid, gid, pid, capabilities = _PACKED.unpack_from(data)
-        groups = struct.unpack_from(f"={n_groups}I", data, _PACKED.size)
-        command = data[_PACKED.size + 4 * n_groups :].decode()
-        return cls(uid, gid, pid, command, frozenset(groups), _capabilities(capabilities))
+        uid, gid, pid, user, capabilities, length = _PACKED.unpack_from(data)
+        groups = _PACKED.size + length
+        command = data[_PACKED.size : groups].decode()
+        return cls(uid, gid, pid, command, user, _capabilities(capabilities), data[groups:])
 
 
-_PACKED = struct.Struct("=5I")
+_PACKED = struct.Struct("=IIIQII")
 
 
 def _capabilities(mask: int) -> frozenset[Capability]:
@@ -73,12 +83,13 @@ def _capabilities(mask: int) -> frozenset[Capability]:
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A thread by its number in our PID namespace; *tid* is 0 if it has none there. *uid* and *gid* are its fsuid and
-    fsgid.
+    fsgid, *user* is as that of `Credentials`.
     """
 
     tid: int
     uid: int
     gid: int
+    user: int
 
     def open_program(self, number: int) -> Program:
         """A copy of the BPF program that is open in the thread as descriptor *number*; the caller owns it then.
@@ -99,27 +110,21 @@ class Caller:
         has one whose ids in /proc are others: it acts under credentials for the moment (a personality of io_uring,
         say), and what /proc shows are not they.
         """
-        own = frozenset({self.gid})
+        nothing: frozenset[Capability] = frozenset()
         try:
-            task = _task(self.tid)
+            task = _task(self.tid, self.uid, with_groups=True)
         except (FileNotFoundError, ProcessLookupError):
-            return Credentials(self.uid, self.gid, 0, "?", own, frozenset())
+            return Credentials(self.uid, self.gid, 0, "?", self.user, nothing, b"")
         if (task.fsuid, task.fsgid) != (self.uid, self.gid):
-            return Credentials(self.uid, self.gid, task.process, task.name, own, frozenset())
+            return Credentials(self.uid, self.gid, task.process, task.name, self.user, nothing, b"")
         effective = task.effective if task.user_namespace == _INITIAL_USER_NAMESPACE else 0
-        return Credentials(
-            self.uid,
-            self.gid,
-            task.process,
-            task.name,
-            own.union(task.groups),
-            _capabilities(effective),
-        )
+        capabilities = _capabilities(effective)
+        return Credentials(self.uid, self.gid, task.process, task.name, self.user, capabilities, task.group_ids)
 
     def who(self) -> Who:
         """Who the thread is now; 0 and `?` if it is gone or not to be seen."""
         try:
-            task = _task(self.tid)
+            task = _task(self.tid, self.uid, with_groups=False)
         except (FileNotFoundError, ProcessLookupError):
             return Who(self.uid, self.gid, 0, "?")
         return Who(self.uid, self.gid, task.process, task.name)
@@ -142,43 +147,44 @@ def open_thread(tid: int) -> int:
 def open_process_of(tid: int) -> int:
     """A pidfd of the process that the thread *tid* is of. The caller closes it. Raises OSError ESRCH."""
     try:
-        process = _task(tid).process
+        process = _task(tid, 0, with_groups=False).process
     except FileNotFoundError:
         raise ProcessLookupError(errno.ESRCH, f"there is no thread {tid}") from None
     return os.pidfd_open(process)
 
 
 class _Task(NamedTuple):
-    """What /proc says of a thread: its process, its fsuid and fsgid, its groups, its effective capabilities in its own
-    user namespace, that namespace's inode number, and its name, with what is not printable escaped.
+    """What /proc says of a thread: its process, its fsuid and fsgid, its groups (32 bits each), its effective
+    capabilities in its own user namespace, that namespace's inode number, and its name, with what is not printable
+    escaped.
     """
 
     process: int
     fsuid: int
     fsgid: int
-    groups: list[int]
+    group_ids: bytes
     effective: int
     user_namespace: int
     name: str
 
 
-def _task(tid: int) -> _Task:
-    """Raises OSError: ENOENT or ESRCH if there is no such thread."""
+def _task(tid: int, uid: int, *, with_groups: bool) -> _Task:
+    """Of the thread *tid*, which acts for the user *uid*. Raises OSError: ENOENT or ESRCH if there is none."""
     task = ffi.new("struct cgfs_task *")
-    room = _USUAL_NUMBER_OF_GROUPS
+    room = _USUAL_NUMBER_OF_GROUPS if with_groups else 0
     while True:
         groups = ffi.new("uint32_t[]", room)
-        result = lib.cgfs_task_read(tid, task, groups, room)
+        result = lib.cgfs_task_read(tid, uid, task, groups, room)
         if result < 0:
             raise OSError(-result, f"asking for thread {tid}: {os.strerror(-result)}")
-        if task.n_groups <= room:
+        if task.n_groups <= room or not with_groups:
             break
         room = task.n_groups
     return _Task(
         task.process,
         task.fsuid,
         task.fsgid,
-        list(groups[0 : task.n_groups]),
+        bytes(ffi.buffer(groups))[: 4 * task.n_groups],
         task.effective,
         task.user_namespace,
         _printable(ffi.string(task.name).decode(errors="backslashreplace")),

@@ -122,16 +122,16 @@ class Changes:
     def _set_stored(self, command: SetProgram, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
         user = User(opener.uid, opener.groups, Capability.DAC_OVERRIDE in opener.capabilities)
-        with computing(opener.uid):
+        with computing(opener.user):
             program = self._store.find(target.file, command.tag, user)
         with program:
             return filters.set_program(target, program, command.mode, _stamp(opener))
 
     def _set_text(self, command: SetText, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
-        with computing(opener.uid):
+        with computing(opener.user):
             text = parse_text(command.text, target.file)
-        return filters.set_text(target, text, command.mode, _stamp(opener))
+        return filters.set_text(target, text, command.mode, _stamp(opener), opener.user)
 
     def _keep(self, program: Program, who: Who) -> None:
         """Keep what came through the ioctl, so that it can be attached again by its tag. It is attached in any case."""

@@ -148,7 +148,7 @@ def _bytes(data: Any, size: int) -> bytes:
 
 
 def _caller(caller: Any) -> Caller:
-    return Caller(caller.tid, caller.uid, caller.gid)
+    return Caller(caller.tid, caller.uid, caller.gid, caller.user)
 
 
 OPERATIONS: Any = ffi.new(

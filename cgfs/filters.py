@@ -60,13 +60,14 @@ def set_program(target: Target, program: Program, mode: Mode, stamp: Stamp) -> C
     return _finish(target, done)
 
 
-def set_text(target: Target, text: TextFilter, mode: Mode, stamp: Stamp) -> Change:
-    """Load and attach the program of *text* as `set_program` does. Raises OSError as that, and EINVAL if the kernel's
-    verifier refuses it.
+def set_text(target: Target, text: TextFilter, mode: Mode, stamp: Stamp, user: int) -> Change:
+    """Load and attach the program of *text* as `set_program` does; what has to be computed for that, for *user*.
+
+    Raises OSError as that, and EINVAL if the kernel's verifier refuses it.
     """
     only_cgroup_id = target.cgroup_id if mode is Mode.NONRECURSIVE else None
     try:
-        with computing(stamp.uid):
+        with computing(user):
             program = text_filter.load(text, target.file, only_cgroup_id=only_cgroup_id)
     except bpf.VerifierError as error:
         raise OSError(errno.EINVAL, error.strerror) from error

@@ -28,14 +28,14 @@ class LockByKey:
 
 
 _computing = threading.Lock()
-_computing_of = LockByKey()  # by uid
+_computing_of = LockByKey()  # by user
 
 
 @contextlib.contextmanager
-def computing(uid: int) -> Iterator[None]:
-    """For whoever computes long in Python, for the user *uid*: the interpreter is taken from all who read control files
+def computing(user: int) -> Iterator[None]:
+    """For whoever computes long in Python, for *user*: the interpreter is taken from all who read control files
     meanwhile, and they can stand one of these at a time, and not a hundred. Of each user one waits for that, so that
     nobody waits behind a hundred of one user's.
     """
-    with _computing_of.holding(uid), _computing:
+    with _computing_of.holding(user), _computing:
         yield

@@ -58,14 +58,16 @@ class Operations:
 
     def write(self, node: int, opener: bytes, data: bytes) -> None:
         """Each write is one command, wherever in the file."""
-        self._changes.command(node, parse(data), Credentials.unpack(opener))
+        command = parse(data)
+        self._changes.command(node, command, Credentials.unpack(opener))
 
     def ioctl(self, node: int, opener: bytes | None, caller: Caller, command: int, data: bytes) -> None:
         if command != IOC_ATTACH:
             raise OSError(errno.ENOTTY, f"there is no ioctl {command:#x} on control files")
         if opener is None:
             raise OSError(errno.EBADF, "the file is not open for writing")
-        self._changes.attach(node, Attach.unpack(data), caller, Credentials.unpack(opener))
+        wanted = Attach.unpack(data)
+        self._changes.attach(node, wanted, caller, Credentials.unpack(opener))
 
     def ended(self) -> None:
         self._ended()

@@ -15,13 +15,13 @@ int cgfs_pidfd_getfd(int pidfd, int number)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-int cgfs_task_read(uint32_t tid, struct cgfs_task *task, uint32_t *groups, uint32_t room)
+int cgfs_task_read(uint32_t tid, uint32_t uid, struct cgfs_task *task, uint32_t *groups, uint32_t room)
 {
 	struct credentials credentials;
 	int error;
 
 	tid = identity_visible_tid(tid);
-	error = credentials_read(tid, &credentials);
+	error = credentials_read(tid, uid, &credentials);
 	_Static_assert(sizeof(task->name) == sizeof(credentials.name), "struct cgfs_task");
 	*task = (struct cgfs_task){
 		.process = credentials.process,

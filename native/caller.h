@@ -19,9 +19,9 @@ struct cgfs_task {
 };
 
 /*
- * What the task tid is now, and as many of its groups as have room. Returns 0 or -errno (-ENOENT, -ESRCH: there is none, or
+ * What the task tid, which acts for the user uid, is now, and as many of its groups as have room. Returns 0 or -errno (-ENOENT, -ESRCH: there is none, or
  * /proc is not of our PID namespace).
  */
-int cgfs_task_read(uint32_t tid, struct cgfs_task *task, uint32_t *groups, uint32_t room);
+int cgfs_task_read(uint32_t tid, uint32_t uid, struct cgfs_task *task, uint32_t *groups, uint32_t room);
 
 #endif

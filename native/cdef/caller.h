@@ -9,4 +9,4 @@ struct cgfs_task {
 	char name[64];
 };
 
-int cgfs_task_read(uint32_t tid, struct cgfs_task *task, uint32_t *groups, uint32_t room);
+int cgfs_task_read(uint32_t tid, uint32_t uid, struct cgfs_task *task, uint32_t *groups, uint32_t room);

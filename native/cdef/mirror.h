@@ -23,6 +23,7 @@ struct cgfs_mirror_options {
 
 struct cgfs_caller {
 	uint32_t tid, uid, gid;
+	uint64_t user;
 };
 
 struct cgfs_control_attributes {

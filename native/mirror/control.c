@@ -9,23 +9,41 @@
 #include "known.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "loop.h"
 #include "turns.h"
+#include "user.h"
 
-/* Whoever decides, in a turn that answered() gives back. From here on somebody else reads requests. */
-static const struct cgfs_control_operations *ask(struct request *request, struct turn *turn)
+/*
+ * Python runs one thread at a time, and gives way at each system call: with many threads in it, each waits for all others,
+ * again and again.
+ */
+static struct turns turns = TURNS_INITIALIZER(3, 12, 50);
+
+/*
+ * Wait for the turn of whoever is behind the caller. From here on somebody else reads requests. Returns 0, and end_asking() is
+ * to follow, or -ENOTCONN: the connection has ended meanwhile, and what is in /proc about the caller is about somebody else.
+ */
+static int begin_asking(struct request *request, struct turn *turn)
 {
+	const struct fuse_in_header *header = request->header;
+
 	loop_may_block(request);
-	turn_take(request->mirror->turns, turn, request->worker->user);
-	return request->mirror->control;
+	turn_take(&turns, turn, header->pid, header->uid);
+	if (!loop_has_ended(request))
+		return 0;
+	turn_give(&turns, turn);
+	return -ENOTCONN;
 }
 
-static void answered(const struct request *request, struct turn *turn)
+static void end_asking(struct turn *turn)
 {
-	turn_give(request->mirror->turns, turn);
+	turn_give(&turns, turn);
+}
+
+/* Between the two: whoever decides, and his context. */
+static const struct cgfs_control_operations *decider(const struct request *request)
+{
+	return request->mirror->control;
 }
 
 static void *context_of(const struct request *request)
@@ -37,7 +55,9 @@ static struct cgfs_caller caller_of(const struct request *request)
 {
 	const struct fuse_in_header *header = request->header;
 
-	return (struct cgfs_caller){.tid = header->pid, .uid = header->uid, .gid = header->gid};
+	return (struct cgfs_caller){
+		.tid = header->pid, .uid = header->uid, .gid = header->gid, .user = user_of(header->pid, header->uid),
+	};
 }
 
 /* --- attributes ---------------------------------------------------------------------------------------------------------- */
@@ -53,13 +73,16 @@ static int attributes_of(struct request *request, uint64_t node, struct fuse_att
 
 	if (known_attributes(request->mirror, dir, node, &state, attr))
 		return 0;
-	error = ask(request, &turn)->getattr(context_of(request), node, &attributes);
-	answered(request, &turn);
+	error = begin_asking(request, &turn);
+	if (!error) {
+		error = decider(request)->getattr(context_of(request), node, &attributes);
+		end_asking(&turn);
+	}
 	if (error)
 		return error == -ENODEV ? -ESTALE : error;
 	*attr = control_attributes(node, &attributes);
 	if (attributes.lasting)
-		know_attributes(request->mirror, dir, &state, attr);
+		know_attributes(request->mirror, &state, attr);
 	return 0;
 }
 
@@ -86,23 +109,33 @@ void handle_control_getattr(struct request *request)
 		reply(request, &out, sizeof(out));
 }
 
+static int change_attributes(struct request *request, const struct cgfs_control_change *change)
+{
+	struct cgfs_caller caller;
+	struct turn turn;
+	int error = begin_asking(request, &turn);
+
+	if (error)
+		return error;
+	caller = caller_of(request);
+	error = decider(request)->setattr(context_of(request), request->header->nodeid, &caller, change);
+	end_asking(&turn);
+	return error;
+}
+
 /* A new size or time is accepted and means nothing, as cgroup2 does with sizes. */
 void handle_control_setattr(struct request *request)
 {
 	const struct fuse_setattr_in *in = request->body;
-	struct cgfs_caller caller = caller_of(request);
-	struct cgfs_control_change change = {
+	const struct cgfs_control_change change = {
 		.mode = in->valid & FATTR_MODE ? (int64_t)(in->mode & 07777) : -1,
 		.uid = in->valid & FATTR_UID ? (int64_t)in->uid : -1,
 		.gid = in->valid & FATTR_GID ? (int64_t)in->gid : -1,
 	};
-	struct turn turn;
 	int error = 0;
 
-	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID)) {
-		error = ask(request, &turn)->setattr(context_of(request), request->header->nodeid, &caller, &change);
-		answered(request, &turn);
-	}
+	if (in->valid & (FATTR_MODE | FATTR_UID | FATTR_GID))
+		error = change_attributes(request, &change);
 	if (error)
 		reply_error(request, error);
 	else
@@ -114,24 +147,25 @@ void handle_control_setattr(struct request *request)
 /* Keep who has opened the file for writing. Returns 0 or -errno. */
 static int keep_opener(struct request *request, uint64_t file_handle)
 {
-	struct cgfs_caller caller = caller_of(request);
-	struct open_file *file = file_get(request->mirror, file_handle);
 	char *opener = reply_buffer(request);
+	struct cgfs_caller caller;
+	struct open_file *file;
 	struct turn turn;
-	int size = ask(request, &turn)->open(context_of(request), request->header->nodeid, &caller, opener, MAX_IO);
+	int size = begin_asking(request, &turn);
 
-	answered(request, &turn);
-	if (size >= 0) {
-		/* Nobody else has heard of the file yet. */
-		file->opener = malloc((size_t)size + 1);
-		file->opener_size = (size_t)size;
-		if (file->opener)
-			memcpy(file->opener, opener, (size_t)size);
-		else
-			size = -ENOMEM;
-	}
+	if (size)
+		return size;
+	caller = caller_of(request);
+	size = decider(request)->open(context_of(request), request->header->nodeid, &caller, opener, MAX_IO);
+	end_asking(&turn);
+	if (size < 0)
+		return size;
+	/* Nobody else has heard of the file yet. */
+	file = file_get(request->mirror, file_handle);
+	file->opener = content_get(request->mirror->contents, opener, (size_t)size);
+	size = file->opener ? 0 : -ENOMEM;
 	file_put(file);
-	return size < 0 ? size : 0;
+	return size;
 }
 
 void handle_control_open(struct request *request)
@@ -163,8 +197,11 @@ static struct content *content_now(struct request *request, int *error)
 
 	if (content)
 		return content;
-	size = ask(request, &turn)->content(context_of(request), request->header->nodeid, data, MAX_IO, &lasting);
-	answered(request, &turn);
+	size = begin_asking(request, &turn);
+	if (!size) {
+		size = decider(request)->content(context_of(request), request->header->nodeid, data, MAX_IO, &lasting);
+		end_asking(&turn);
+	}
 	content = size < 0 ? NULL : content_get(request->mirror->contents, data, (size_t)size);
 	if (content && lasting)
 		know_content(request->mirror, &state, content);
@@ -222,21 +259,32 @@ void handle_control_read(struct request *request)
 	content_put(content);
 }
 
+static int write_command(struct request *request, const struct content *opener, const char *data, uint32_t size)
+{
+	struct turn turn;
+	int error = begin_asking(request, &turn);
+
+	if (error)
+		return error;
+	error = decider(request)->write(context_of(request), request->header->nodeid, opener->data, (uint32_t)opener->size, data,
+					size);
+	end_asking(&turn);
+	return error;
+}
+
 void handle_control_write(struct request *request)
 {
 	const struct fuse_write_in *in = request->body;
 	const struct fuse_write_out out = {.size = in->size};
 	struct open_file *file = file_get(request->mirror, in->fh);
-	int error = file && file->opener ? 0 : -EBADF;
-	struct turn turn;
+	int error;
 
-	if (!error && in->size != request->body_size - sizeof(*in))
+	if (!file || !file->opener)
+		error = -EBADF;
+	else if (in->size != request->body_size - sizeof(*in))
 		error = -EINVAL;
-	if (!error) {
-		error = ask(request, &turn)->write(context_of(request), request->header->nodeid, file->opener,
-						   (uint32_t)file->opener_size, (const char *)(in + 1), in->size);
-		answered(request, &turn);
-	}
+	else
+		error = write_command(request, file->opener, (const char *)(in + 1), in->size);
 	if (file)
 		file_put(file);
 	if (error)
@@ -245,23 +293,35 @@ void handle_control_write(struct request *request)
 		reply(request, &out, sizeof(out));
 }
 
+static int perform_ioctl(struct request *request, const struct content *opener, const struct fuse_ioctl_in *in)
+{
+	struct cgfs_caller caller;
+	struct turn turn;
+	int error = begin_asking(request, &turn);
+
+	if (error)
+		return error;
+	caller = caller_of(request);
+	error = decider(request)->ioctl(context_of(request), request->header->nodeid, opener ? opener->data : NULL,
+					opener ? (uint32_t)opener->size : 0, &caller, in->cmd, in + 1, in->in_size);
+	end_asking(&turn);
+	return error;
+}
+
 /* The kernel sends as many bytes as the command's number says. */
 void handle_control_ioctl(struct request *request)
 {
 	const struct fuse_ioctl_in *in = request->body;
 	const struct fuse_ioctl_out out = {};
-	struct cgfs_caller caller = caller_of(request);
 	struct open_file *file = file_get(request->mirror, in->fh);
-	int error = file ? 0 : -EBADF;
-	struct turn turn;
+	int error;
 
-	if (!error && in->in_size != request->body_size - sizeof(*in))
+	if (!file)
+		error = -EBADF;
+	else if (in->in_size != request->body_size - sizeof(*in))
 		error = -ENOTTY;
-	if (!error) {
-		error = ask(request, &turn)->ioctl(context_of(request), request->header->nodeid, file->opener,
-						   (uint32_t)file->opener_size, &caller, in->cmd, in + 1, in->in_size);
-		answered(request, &turn);
-	}
+	else
+		error = perform_ioctl(request, file->opener, in);
 	if (file)
 		file_put(file);
 	if (error)

@@ -10,7 +10,7 @@
 struct credentials {
 	uint64_t effective;	/* capabilities, in the task's own user namespace */
 	uint32_t fsuid, fsgid;
-	uint32_t process;
+	uint32_t tid, process;
 	char name[64];		/* the task's own, which may be anything */
 	int n_groups;
 	gid_t *groups;		/* few, or allocated */
@@ -19,8 +19,8 @@ struct credentials {
 
 /* Those of nobody: no groups, no capabilities. */
 void credentials_none(struct credentials *credentials);
-/* Those of task tid. Returns 0 or -errno; credentials_free() either way. */
-int credentials_read(uint32_t tid, struct credentials *credentials);
+/* Those of task tid, which acts for the user uid. Returns 0 or -errno; credentials_free() either way. */
+int credentials_read(uint32_t tid, uint32_t uid, struct credentials *credentials);
 void credentials_free(struct credentials *credentials);
 
 /* Whether /proc numbers tasks as our PID namespace does. A daemon in a PID namespace of its own may have its parent's. */

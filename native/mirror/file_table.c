@@ -179,7 +179,8 @@ void file_put(struct open_file *file)
 		descriptor_give(file->mirror, file->user);
 	}
 	free(file->snapshot);
-	free(file->opener);
+	if (file->opener)
+		content_put(file->opener);
 	if (file->content)
 		content_put(file->content);
 	pthread_mutex_destroy(&file->lock);

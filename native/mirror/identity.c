@@ -25,6 +25,7 @@
 
 #include "credentials.h"
 #include "internal.h"
+#include "turns.h"
 
 /* With these, and root's ids, supplementary groups decide nothing on a cgroup's files and directories. */
 #define CAP_BIT(capability) (1ull << (capability))
@@ -149,7 +150,7 @@ static int credentials_of_caller(uint32_t tid, uint32_t uid, uint32_t gid, struc
 
 	credentials_none(credentials);
 	if (tid)
-		error = credentials_read(tid, credentials);
+		error = credentials_read(tid, uid, credentials);
 	if (error)
 		return error;
 	if (tid && (credentials->fsuid != uid || credentials->fsgid != gid)) {
@@ -184,6 +185,22 @@ static bool groups_are_own(const struct credentials *credentials)
 	       !memcmp(credentials->groups, own.groups, own.n_groups * sizeof(*own.groups));
 }
 
+/* The kernel sorts them: where they are many, users take turns, as at reading them (credentials.c). */
+static int set_groups(const struct credentials *credentials, uint32_t uid)
+{
+	static struct turns turns = TURNS_INITIALIZER(2, 4, 1000);
+	bool many = credentials->groups != credentials->few;
+	struct turn turn;
+	int error;
+
+	if (many)
+		turn_take(&turns, &turn, credentials->tid, uid);
+	error = syscall(SYS_setgroups, credentials->n_groups, credentials->groups) < 0 ? -errno : 0;
+	if (many)
+		turn_give(&turns, &turn);
+	return error;
+}
+
 /* Each step is noted before it is tried, so that a step that failed half-way is undone as well. The capabilities
  * come last: the other steps need the daemon's. */
 static int become(struct identity *identity, uint32_t uid, uint32_t gid, const struct credentials *credentials)
@@ -192,8 +209,9 @@ static int become(struct identity *identity, uint32_t uid, uint32_t gid, const s
 
 	if (!groups_are_own(credentials)) {
 		identity->changed |= CHANGED_GROUPS;
-		if (syscall(SYS_setgroups, credentials->n_groups, credentials->groups) < 0)
-			return -errno;
+		error = set_groups(credentials, uid);
+		if (error)
+			return error;
 	}
 	if (gid != own.gid) {
 		identity->changed |= CHANGED_FSGID;

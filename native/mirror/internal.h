@@ -31,7 +31,6 @@ struct worker;
 struct known;		/* known.c */
 struct content;		/* content.c */
 struct contents;
-struct turns;		/* turns.c */
 struct backings;	/* backing.c */
 struct file_table;	/* file_table.c */
 struct removed;		/* removed.c */
@@ -63,7 +62,6 @@ struct cgfs_mirror {
 	const char **note_names;		/* the untouched's own */
 	struct known *known;
 	struct contents *contents;
-	struct turns *turns;
 	const struct cgfs_control_operations *control;
 	void *control_context;
 	struct loop *loop;
@@ -102,6 +100,8 @@ void loop_wait_for_end(struct cgfs_mirror *mirror);	/* until the connection has 
 bool loop_stop(struct cgfs_mirror *mirror);
 /* Called by a handler before a call that may wait for others: somebody else goes on reading requests. */
 void loop_may_block(struct request *request);
+/* Whether the connection has ended: the caller waits no more. */
+bool loop_has_ended(const struct request *request);
 /*
  * Around a system call that a signal to the caller would end with EINTR natively (after loop_may_block): a
  * FUSE_INTERRUPT for this request ends it here. Its -EINTR is the reply then.
@@ -315,8 +315,7 @@ struct open_file {
 	char *snapshot;		/* what a reader in another PID namespace sees, as of its read at offset 0 */
 	size_t snapshot_size;
 	struct content *content;	/* of a control file: what its reader reads, as of his read at offset 0; or NULL */
-	char *opener;		/* of one that is open for writing: who has opened it, as whoever decides has put it */
-	size_t opener_size;
+	struct content *opener;	/* of one that is open for writing: who has opened it, as whoever decides has put it */
 	atomic_uint references;
 };
 

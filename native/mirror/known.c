@@ -215,25 +215,12 @@ bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, 
 	return found;
 }
 
-/*
- * Whether all is as it was before somebody was asked: what came and went meanwhile (a note that was taken back) may be in
- * the answer.
- */
-static bool is_still(const struct cgfs_mirror *mirror, int dir, const struct state *state)
-{
-	struct state now;
-
-	read_attached(mirror, dir, state->node, &now);
-	read_rest(mirror, dir, &now);
-	return now.is_whole && is_same(&now, state);
-}
-
-void know_attributes(const struct cgfs_mirror *mirror, int dir, const struct state *state, const struct fuse_attr *attr)
+void know_attributes(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr)
 {
 	struct known *known = mirror->known;
 	struct answers *answers;
 
-	if (!state->is_whole || !is_still(mirror, dir, state))
+	if (!state->is_whole)
 		return;
 	pthread_mutex_lock(&known->lock);
 	answers = find_place(known, state);

@@ -49,7 +49,7 @@ void known_destroy(struct cgfs_mirror *mirror);
  * with the answer.
  */
 bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state, struct fuse_attr *attr);
-void know_attributes(const struct cgfs_mirror *mirror, int dir, const struct state *state, const struct fuse_attr *attr);
+void know_attributes(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr);
 /* What LOOKUP answers for the control file node, but for its attributes. */
 struct fuse_entry_out control_entry(uint64_t node);
 /* The same with them; for the rest as known_attributes(). */

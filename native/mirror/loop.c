@@ -113,7 +113,8 @@ static bool begin(struct worker *self, size_t size)
 
 	pthread_mutex_lock(&loop->lock);
 	self->unique = header->unique;
-	self->user = header->uid;
+	if (self->reads)	/* else it goes on with what was kept of the same user's */
+		self->user = header->uid;
 	self->interrupted = loop->n_early && was_interrupted_early(loop, header->unique);
 	if (loop->watcher_asleep)
 		pthread_cond_signal(&loop->watch);
@@ -244,6 +245,17 @@ void loop_may_block(struct request *request)
 	if (request->worker->reads)
 		stop_reading(request->worker, true);
 	pthread_mutex_unlock(&loop->lock);
+}
+
+bool loop_has_ended(const struct request *request)
+{
+	struct loop *loop = request->worker->loop;
+	bool ended;
+
+	pthread_mutex_lock(&loop->lock);
+	ended = loop->ended;
+	pthread_mutex_unlock(&loop->lock);
+	return ended;
 }
 
 /* --- start and stop ---------------------------------------------------------------------------------------------- */

@@ -4,7 +4,6 @@
  * connection ends. Sources: mount(2); fuse_fill_super and process_init_reply in fs/fuse/inode.c.
  */
 #include "known.h"
-#include "turns.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -176,8 +175,6 @@ static int create_parts(struct cgfs_mirror *mirror)
 	if (!error)
 		error = known_create(mirror);
 	if (!error)
-		error = turns_create(mirror);
-	if (!error)
 		error = poller_create(mirror);
 	return error;
 }
@@ -264,7 +261,6 @@ static void destroy_parts(struct cgfs_mirror *mirror)
 		backings_destroy(mirror);
 	descriptors_destroy(mirror);
 	known_destroy(mirror);
-	turns_destroy(mirror);
 	contents_destroy(mirror);
 }
 

@@ -34,9 +34,13 @@ struct cgfs_mirror_options {
 	const struct cgfs_untouched *untouched;	/* NULL: all that a control file is and says is asked for, each time */
 };
 
-/* Who makes a request: the calling thread, 0 if it has no number in our PID namespace; its fsuid and fsgid. */
+/*
+ * Who makes a request: the calling thread, 0 if it has no number in our PID namespace; its fsuid and fsgid; and whose share
+ * of what is limited it has (user.c).
+ */
 struct cgfs_caller {
 	uint32_t tid, uid, gid;
+	uint64_t user;
 };
 
 /* Times are nanoseconds of CLOCK_REALTIME: of the last change of the content, and of that or of anything else. */

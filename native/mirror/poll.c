@@ -76,11 +76,11 @@ static void poll_open_file(struct request *request, const struct fuse_poll_in *i
 
 /* --- files whose reads the kernel passes through ----------------------------------------------------------------------- */
 
-/* The process of a thread; 0 if it cannot be seen. */
-static uint32_t process_of(uint32_t tid)
+/* The process that asks; 0 if it cannot be seen. */
+static uint32_t process_of(const struct request *request)
 {
 	struct credentials credentials;
-	uint32_t process = credentials_read(tid, &credentials) ? 0 : credentials.process;
+	uint32_t process = credentials_read(request->header->pid, request->header->uid, &credentials) ? 0 : credentials.process;
 
 	credentials_free(&credentials);
 	return process;
@@ -179,7 +179,7 @@ static void poll_passed(struct request *request, const struct fuse_poll_in *in)
 {
 	struct poller *poller = request->mirror->poller;
 	struct waiter *waiter = waiter_get(request, in, true);
-	uint32_t process = process_of(request->header->pid);
+	uint32_t process = process_of(request);
 	bool changed = true, first;
 
 	if (!waiter) {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Whoever asks about control files takes turns: turns.c says why. */
+/* Turns at what many at once would spoil for each other: some of each user's have one, and the others wait before it. */
 #ifndef CGFS_MIRROR_TURNS_H
 #define CGFS_MIRROR_TURNS_H
 
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <time.h>
 
-#include "internal.h"
-
-/* One thread's, from turn_take() to turn_give(); all but the user is turns.c's. */
+/* One thread's, from turn_take() to turn_give(). All of it is turns.c's. */
 struct turn {
 	uint64_t user;
 	struct turn *next;		/* among those who have one, or those who wait for one */
@@ -17,10 +17,20 @@ struct turn {
 	bool has_it;
 };
 
-int turns_create(struct cgfs_mirror *mirror);
-void turns_destroy(struct cgfs_mirror *mirror);
-/* Wait for the user's turn. */
-void turn_take(struct turns *turns, struct turn *turn, uint64_t user);
+struct turns {
+	unsigned int of_user;		/* at a time */
+	unsigned int of_all;		/* but root: from here on each has one */
+	int long_ms;			/* whoever has had his for so long waits for something else, and does not count any more */
+	pthread_mutex_t lock;		/* guards the rest; taken before no other */
+	struct turn *having;		/* and counting */
+	struct turn *waiting;		/* those who came first are first */
+};
+
+#define TURNS_INITIALIZER(of_user_, of_all_, long_ms_) {						\
+	.of_user = (of_user_), .of_all = (of_all_), .long_ms = (long_ms_), .lock = PTHREAD_MUTEX_INITIALIZER }
+
+/* Wait for the turn of whoever is behind the task tid, whose fsuid is uid (user.c). */
+void turn_take(struct turns *turns, struct turn *turn, uint32_t tid, uint32_t uid);
 void turn_give(struct turns *turns, struct turn *turn);
 
 #endif

@@ -3,7 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include "connection.h"
+#include "connection.h"	/* wait_readable */
 #include "mirror/turns.h"
 #include "test.h"
 
@@ -13,7 +13,7 @@
 struct asker {
 	pthread_t thread;
 	struct turns *turns;
-	uint64_t user;
+	uint32_t uid;
 	int has_it[2], go_on[2];	/* pipes */
 };
 
@@ -23,16 +23,16 @@ static void *ask_and_wait(void *argument)
 	struct turn turn;
 	char byte = 0;
 
-	turn_take(asker->turns, &turn, asker->user);
+	turn_take(asker->turns, &turn, (uint32_t)gettid(), asker->uid);
 	CHECK(write(asker->has_it[1], &byte, 1) == 1);
 	CHECK(read(asker->go_on[0], &byte, 1) == 1);
 	turn_give(asker->turns, &turn);
 	return NULL;
 }
 
-static void start(struct asker *asker, struct turns *turns, uint64_t user)
+static void start(struct asker *asker, struct turns *turns, uint32_t uid)
 {
-	*asker = (struct asker){.turns = turns, .user = user};
+	*asker = (struct asker){.turns = turns, .uid = uid};
 	CHECK(pipe(asker->has_it) == 0 && pipe(asker->go_on) == 0);
 	CHECK(pthread_create(&asker->thread, NULL, ask_and_wait, asker) == 0);
 }
@@ -64,38 +64,61 @@ static void finish(struct asker *asker)
 
 TEST(turns_of_one_user_are_no_others)
 {
-	struct connection connection;
+	struct turns turns = TURNS_INITIALIZER(3, 12, 60 * 1000);
 	struct asker hers[MANY], his;
 	int n_begun = 0;
 
-	connection_create(&connection);
+	CHECK(identity_init() == 0);
 	for (int i = 0; i < MANY; i++)
-		start(&hers[i], connection.mirror->turns, 1000);
-	start(&his, connection.mirror->turns, 1001);
+		start(&hers[i], &turns, 1000);
+	start(&his, &turns, 1001);
 	wait_for_turn(&his);
 	for (int i = 0; i < MANY; i++)
 		n_begun += has_turn(&hers[i]);
-	CHECK(n_begun < MANY);	/* after 50 ms, some more */
+	CHECK(n_begun <= 3);
 	finish(&his);
-	for (int i = 0; i < MANY; i++) {
-		wait_for_turn(&hers[i]);
+	/* In any order: who begins is told before, so that nobody waits for another's turn. */
+	for (int i = 0; i < MANY; i++)
+		CHECK(write(hers[i].go_on[1], "", 1) == 1);
+	for (int i = 0; i < MANY; i++)
 		finish(&hers[i]);
-	}
-	connection_close(&connection);
 }
 
 /* None gives its turn back, and all have one in the end. */
 TEST(turns_that_take_long_hold_up_nobody)
 {
-	struct connection connection;
+	struct turns turns = TURNS_INITIALIZER(3, 12, 20);
 	struct asker askers[MANY];
 
-	connection_create(&connection);
+	CHECK(identity_init() == 0);
 	for (int i = 0; i < MANY; i++)
-		start(&askers[i], connection.mirror->turns, i % 2 ? 0 : 1000);
+		start(&askers[i], &turns, i % 2 ? 0 : 1000);
 	for (int i = 0; i < MANY; i++)
 		wait_for_turn(&askers[i]);
 	for (int i = 0; i < MANY; i++)
 		finish(&askers[i]);
-	connection_close(&connection);
+}
+
+TEST(turns_are_fewer_where_many_have_one)
+{
+	struct turns turns = TURNS_INITIALIZER(3, 2, 60 * 1000);
+	struct asker others[2], hers[2], roots;
+
+	CHECK(identity_init() == 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		start(&others[i], &turns, 2000 + i);
+		wait_for_turn(&others[i]);
+	}
+	start(&hers[0], &turns, 1000);
+	wait_for_turn(&hers[0]);
+	start(&hers[1], &turns, 1000);
+	start(&roots, &turns, 0);
+	wait_for_turn(&roots);
+	CHECK(!has_turn(&hers[1]));
+	finish(&hers[0]);
+	wait_for_turn(&hers[1]);
+	finish(&hers[1]);
+	finish(&roots);
+	for (int i = 0; i < 2; i++)
+		finish(&others[i]);
 }

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ XATTR = f"trusted.cgfs.{FILE.name}.attributes"
 
 
 def who(uid: int, *capabilities: Capability, groups: tuple[int, ...] = ()) -> Credentials:
-    return Credentials(uid, uid, 1, "test", frozenset({uid, *groups}), frozenset(capabilities))
+    return Credentials(uid, uid, 1, "test", uid, frozenset(capabilities), struct.pack(f"={len(groups)}I", *groups))
 
 
 ROOT = who(0, *Capability)

@@ -37,7 +37,7 @@ SYS_PIDFD_OPEN = 434
 
 
 def caller(tid: int, identity: Identity = ROOT) -> Caller:
-    return Caller(tid, identity.uid, identity.gid)
+    return Caller(tid, identity.uid, identity.gid, user=identity.uid)
 
 
 def open_descriptors() -> set[str]:
@@ -299,15 +299,12 @@ def test_credentials_are_those_of_the_moment() -> None:
     with Child(identity=identity) as user:
         user.call(set_name, b"user")
         credentials = caller(user.pid, identity).credentials()
-        assert credentials == Credentials(
-            1000,
-            1001,
-            user.pid,
-            "user",
-            frozenset({1001, 7, 8}),
-            frozenset({OwnCapability.CHOWN, OwnCapability.NET_ADMIN}),
-        )
-    gone = Credentials(1000, 1001, 0, "?", frozenset({1001}), frozenset())
+        capabilities = frozenset({OwnCapability.CHOWN, OwnCapability.NET_ADMIN})
+        groups = struct.pack("=II", 7, 8)
+        assert credentials == Credentials(1000, 1001, user.pid, "user", 1000, capabilities, groups)
+        assert credentials.groups == {1001, 7, 8}
+    gone = Credentials(1000, 1001, 0, "?", 1000, frozenset(), b"")
+    assert gone.groups == {1001}
     assert caller(user.pid, identity).credentials() == gone
     assert credentials != gone
 

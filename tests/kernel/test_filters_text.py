@@ -36,7 +36,7 @@ def target_file(hook: Hook) -> control.ControlFile:
 def test_a_text_is_in_force_and_shown_as_it_was_written(tmp_cgroup: Path, hook: Hook, text: str, mode: Mode) -> None:
     (tmp_cgroup / "child").mkdir()
     with target_of(tmp_cgroup, target_file(hook)) as target:
-        change = filters.set_text(target, text_of(target, text), mode, STAMP)
+        change = filters.set_text(target, text_of(target, text), mode, STAMP, user=0)
         assert content(target) == change.after.decode() == text_line(text, mode) + "\n"
         assert observe(target).lasting
         assert parse(content(target).encode()) == control.SetText(text, mode)
@@ -49,9 +49,9 @@ def test_texts_and_programs_replace_each_other(tmp_cgroup: Path) -> None:
     with target_of(tmp_cgroup, target_file(Hook.SOCKET_CREATE)) as target, program(target) as deny:
         for mode in (Mode.DEFAULT, Mode.NONRECURSIVE):
             filters.set_program(target, deny, mode, STAMP)
-            filters.set_text(target, text_of(target, "families:inet"), mode, STAMP)
+            filters.set_text(target, text_of(target, "families:inet"), mode, STAMP, user=0)
             assert content(target) == text_line("families:inet", mode) + "\n"
-            filters.set_text(target, text_of(target, "families:inet6"), mode, STAMP)
+            filters.set_text(target, text_of(target, "families:inet6"), mode, STAMP, user=0)
             assert content(target) == text_line("families:inet6", mode) + "\n"
             assert len(kernel_ids(target)) == 1
         assert not can_create_socket(tmp_cgroup)
@@ -59,7 +59,7 @@ def test_texts_and_programs_replace_each_other(tmp_cgroup: Path) -> None:
 
 def test_a_text_that_the_note_does_not_name_is_a_program(tmp_cgroup: Path) -> None:
     with target_of(tmp_cgroup, target_file(Hook.SOCKET_CREATE)) as target:
-        filters.set_text(target, text_of(target, "families:inet"), Mode.DEFAULT, STAMP)
+        filters.set_text(target, text_of(target, "families:inet"), Mode.DEFAULT, STAMP, user=0)
         notes.write(target.cgroup_fd, target.file, Note())
         assert content(target).startswith("bpf:")
 
@@ -85,8 +85,8 @@ def test_a_program_that_looks_like_a_text_and_came_by_the_ioctl_is_a_program(tmp
 
 def test_a_text_in_another_mode_is_ebusy(tmp_cgroup: Path) -> None:
     with target_of(tmp_cgroup, target_file(Hook.SOCKET_CREATE)) as target:
-        filters.set_text(target, text_of(target, "families:inet"), Mode.DEFAULT, STAMP)
+        filters.set_text(target, text_of(target, "families:inet"), Mode.DEFAULT, STAMP, user=0)
         with pytest.raises(OSError) as caught:
-            filters.set_text(target, text_of(target, "families:inet6"), Mode.OVERRIDABLE, STAMP)
+            filters.set_text(target, text_of(target, "families:inet6"), Mode.OVERRIDABLE, STAMP, user=0)
         assert caught.value.errno == errno.EBUSY
         assert content(target) == "families:inet\n"

@@ -77,10 +77,10 @@ class Deciding:
 def test_what_is_not_to_be_changed_is_none() -> None:
     control = Deciding()
     handle = ffi.new_handle(control)
-    caller = ffi.new("struct cgfs_caller *", {"tid": 1, "uid": 2, "gid": 2**32 - 2})
+    caller = ffi.new("struct cgfs_caller *", {"tid": 1, "uid": 2, "gid": 2**32 - 2, "user": 2**63})
     change = ffi.new("struct cgfs_control_change *", {"mode": -1, "uid": 0, "gid": 2**32 - 2})
     assert edge.OPERATIONS.setattr(handle, 7, caller, change) == 0
-    assert control.asked == [((7, Caller(1, 2, 2**32 - 2)), {"mode": None, "uid": 0, "gid": 2**32 - 2})]
+    assert control.asked == [((7, Caller(1, 2, 2**32 - 2, 2**63)), {"mode": None, "uid": 0, "gid": 2**32 - 2})]
 
 
 @pytest.mark.parametrize(("content", "outcome"), [(b"", 0), (b"none\n", 5), (b"longer", -errno.EFBIG)])
@@ -95,8 +95,8 @@ def test_a_content_is_written_as_far_as_there_is_room(content: bytes, outcome: i
 def test_whoever_has_not_opened_for_writing_is_none() -> None:
     control = Deciding()
     handle = ffi.new_handle(control)
-    caller = ffi.new("struct cgfs_caller *", {"tid": 1, "uid": 2, "gid": 3})
+    caller = ffi.new("struct cgfs_caller *", {"tid": 1, "uid": 2, "gid": 3, "user": 2})
     data = ffi.new("char[]", b"data")
     assert edge.OPERATIONS.ioctl(handle, 7, ffi.NULL, 0, caller, 9, data, 4) == 0
     assert edge.OPERATIONS.ioctl(handle, 7, data, 0, caller, 9, data, 2) == 0
-    assert control.asked == [(7, None, Caller(1, 2, 3), 9, b"data"), (7, b"", Caller(1, 2, 3), 9, b"da")]
+    assert control.asked == [(7, None, Caller(1, 2, 3, 2), 9, b"data"), (7, b"", Caller(1, 2, 3, 2), 9, b"da")]
