@@ -41,6 +41,7 @@ struct content *content_get(struct contents *contents, const char *data, size_t 
 	if (!content) {
 		content = content_create(contents, data, size);
 		if (content) {
+			content->bucket = bucket;
 			content->next = *bucket;
 			*bucket = content;
 		}
@@ -66,7 +67,7 @@ void content_put(struct content *content)
 
 	pthread_mutex_lock(&contents->lock);
 	if (!--content->references) {
-		link = bucket_of(contents, content->data, content->size);
+		link = content->bucket;
 		while (*link != content)
 			link = &(*link)->next;
 		*link = content->next;

@@ -251,11 +251,7 @@ void handle_control_read(struct request *request)
 		reply_error(request, error);
 		return;
 	}
-	if (in->offset >= content->size)
-		reply(request, content->data, 0);
-	else
-		reply(request, content->data + in->offset,
-		      content->size - in->offset < in->size ? content->size - in->offset : in->size);
+	reply_part(request, in, content->data, content->size);
 	content_put(content);
 }
 

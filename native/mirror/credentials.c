@@ -180,11 +180,7 @@ static int credentials_parse(const char *text, struct credentials *credentials)
 	return parse_groups(groups, credentials);
 }
 
-/*
- * Of a task with 65,536 groups, which are anybody's in a user namespace of his own, it takes the kernel some 20 ms of the CPU
- * to say them: users take turns at it, so that nobody can have all CPUs do that for him.
- */
-static struct turns turns = TURNS_INITIALIZER(2, 4, 1000);
+struct turns group_turns = TURNS_INITIALIZER(2, 4, 1000);
 
 int credentials_read(uint32_t tid, uint32_t uid, struct credentials *credentials)
 {
@@ -195,13 +191,13 @@ int credentials_read(uint32_t tid, uint32_t uid, struct credentials *credentials
 	credentials_none(credentials);
 	credentials->tid = tid;
 	snprintf(path, sizeof(path), "/proc/%u/status", tid);
-	turn_take(&turns, &turn, tid, uid);
+	turn_take(&group_turns, &turn, tid, uid);
 	error = read_whole(path, buffer, sizeof(buffer), &text);
 	if (!error) {
 		error = credentials_parse(text, credentials);
 		if (text != buffer)
 			free(text);
 	}
-	turn_give(&turns, &turn);
+	turn_give(&group_turns, &turn);
 	return error;
 }

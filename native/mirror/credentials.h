@@ -7,6 +7,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/*
+ * Turns at what takes long where there are many groups. A task may have 65,536, which are anybody's in a user namespace of his
+ * own: the kernel needs some 20 ms of the CPU to say them, and some to sort them. So nobody can have all CPUs do that for him.
+ */
+extern struct turns group_turns;
+
 struct credentials {
 	uint64_t effective;	/* capabilities, in the task's own user namespace */
 	uint32_t fsuid, fsgid;

@@ -208,20 +208,15 @@ static int renew_snapshot(struct open_file *file, int pidns_fd)
 static void read_translated(const struct request *request, struct open_file *file, const struct fuse_read_in *in,
 			    int pidns_fd)
 {
-	size_t size = 0;
 	int error = 0;
 
 	pthread_mutex_lock(&file->lock);
 	if (!in->offset || !file->snapshot)
 		error = renew_snapshot(file, pidns_fd);
-	if (!error && in->offset < file->snapshot_size)
-		size = file->snapshot_size - in->offset < in->size ? file->snapshot_size - in->offset : in->size;
-	if (size > MAX_IO)
-		size = MAX_IO;
 	if (error)
 		reply_error(request, error);
 	else
-		reply(request, file->snapshot + (size ? in->offset : 0), size);
+		reply_part(request, in, file->snapshot, file->snapshot_size);
 	pthread_mutex_unlock(&file->lock);
 }
 

@@ -185,19 +185,18 @@ static bool groups_are_own(const struct credentials *credentials)
 	       !memcmp(credentials->groups, own.groups, own.n_groups * sizeof(*own.groups));
 }
 
-/* The kernel sorts them: where they are many, users take turns, as at reading them (credentials.c). */
+/* The kernel sorts them. */
 static int set_groups(const struct credentials *credentials, uint32_t uid)
 {
-	static struct turns turns = TURNS_INITIALIZER(2, 4, 1000);
 	bool many = credentials->groups != credentials->few;
 	struct turn turn;
 	int error;
 
 	if (many)
-		turn_take(&turns, &turn, credentials->tid, uid);
+		turn_take(&group_turns, &turn, credentials->tid, uid);
 	error = syscall(SYS_setgroups, credentials->n_groups, credentials->groups) < 0 ? -errno : 0;
 	if (many)
-		turn_give(&turns, &turn);
+		turn_give(&group_turns, &turn);
 	return error;
 }
 

@@ -113,6 +113,8 @@ void loop_interruptible_end(struct request *request);
 
 void reply_error(const struct request *request, int error);	/* 0 or -errno */
 void reply(const struct request *request, const void *data, size_t size);
+/* What a READ wants of a content of that size. */
+void reply_part(const struct request *request, const struct fuse_read_in *in, const char *content, size_t size);
 /* Space for a reply of up to MAX_IO bytes, the worker's own. What is replied from its beginning is not copied. */
 void *reply_buffer(const struct request *request);
 #define MAX_IO (1u << 20)

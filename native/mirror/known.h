@@ -10,7 +10,7 @@
 /* The content of a control file. Whoever reads the same shares it: it costs its memory once. */
 struct content {
 	struct contents *contents;
-	struct content *next;
+	struct content **bucket, *next;
 	size_t references, size;
 	char data[];
 };

@@ -54,6 +54,14 @@ void reply(const struct request *request, const void *data, size_t size)
 	send_reply(request, message, header.len);
 }
 
+void reply_part(const struct request *request, const struct fuse_read_in *in, const char *content, size_t size)
+{
+	size_t offset = in->offset < size ? in->offset : size;
+	size_t most = in->size < MAX_IO ? in->size : MAX_IO;
+
+	reply(request, content + offset, size - offset < most ? size - offset : most);
+}
+
 void reply_error(const struct request *request, int error)
 {
 	struct fuse_out_header header = {
