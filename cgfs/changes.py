@@ -121,8 +121,8 @@ class Changes:
 
     def _set_stored(self, command: SetProgram, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
-        user = User(opener.uid, opener.groups, Capability.DAC_OVERRIDE in opener.capabilities)
         with computing(opener.user):
+            user = User(opener.uid, opener.groups, Capability.DAC_OVERRIDE in opener.capabilities)
             program = self._store.find(target.file, command.tag, user)
         with program:
             return filters.set_program(target, program, command.mode, _stamp(opener))
