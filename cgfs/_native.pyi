@@ -1,6 +1,7 @@
 """What mypy knows of the compiled module: the functions of native/cdef/*.h, and as much of cffi as is used.
 
-cffi data (pointers, arrays, structures) is Any here: it never leaves the module that asked for it.
+cffi data (pointers, arrays, structures) is Any here: it never leaves the module that asked for it, but for what C says
+of a caller, which cgfs/edge.py gives to cgfs/caller.py.
 """
 
 from collections.abc import Callable
@@ -91,8 +92,9 @@ class _Lib:
     def cgfs_object_load(self, object: Any, index: int, type: int, expected_attach_type: int) -> int: ...
 
     # cdef/caller.h, cdef/cgroup.h
+    def cgfs_credentials_read(self, caller: Any, credentials: Any, room: int) -> int: ...
+    def cgfs_caller_user(self, caller: Any) -> int: ...
     def cgfs_pidfd_getfd(self, pidfd: int, number: int) -> int: ...
-    def cgfs_task_read(self, tid: int, uid: int, task: Any, groups: Any, room: int) -> int: ...
     def cgfs_cgroup_open(self, mount_fd: int, cgroup_id: int) -> int: ...
 
     # cdef/mirror.h
@@ -103,10 +105,8 @@ class _Lib:
     def cgfs_mirror_mount_fd(self, mirror: Any) -> int: ...
     def cgfs_mirror_source_id(self, mirror: Any) -> int: ...
     def cgfs_mirror_control_changed(self, mirror: Any, node: int) -> None: ...
-    cgfs_python_getattr: Any
+    cgfs_python_snapshot: Any
     cgfs_python_setattr: Any
-    cgfs_python_open: Any
-    cgfs_python_content: Any
     cgfs_python_write: Any
     cgfs_python_ioctl: Any
     cgfs_python_ended: Any

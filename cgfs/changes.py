@@ -22,7 +22,7 @@ from queue import SimpleQueue
 from cgfs import attributes, filters, guard
 from cgfs.abi import Attach
 from cgfs.bpf import Program
-from cgfs.caller import Caller, Capability, Credentials, Who
+from cgfs.caller import Caller, Capability, Credentials
 from cgfs.control import Command, NoneCommand, SetProgram, SetText, program_line, text_line
 from cgfs.filters import Change
 from cgfs.locks import LockByKey, computing
@@ -62,7 +62,7 @@ class Changes:
 
     def attach(self, node: int, wanted: Attach, caller: Caller, opener: Credentials) -> None:
         """*caller* attaches a program that is open in it, through a file that *opener* opened for writing."""
-        who = caller.who()
+        who = caller.credentials()
 
         def act(target: Target) -> Change:
             self._check_attach_cap(opener)
@@ -73,16 +73,16 @@ class Changes:
 
         self._change(node, who, f"attach {wanted.mode.name.lower()}", act)
 
-    def command(self, node: int, command: Command, opener: Credentials) -> None:
-        """Carry out a command that was written to a file which *opener* opened."""
+    def command(self, node: int, command: Command, caller: Caller, opener: Credentials) -> None:
+        """Carry out a command that *caller* has written to a file which *opener* opened."""
         if isinstance(command, NoneCommand):
             self._change(node, opener, "none", partial(_clear, opener))
         elif isinstance(command, SetProgram):
             words = program_line(command.tag, command.mode)
-            self._change(node, opener, words, partial(self._set_stored, command, opener))
+            self._change(node, opener, words, partial(self._set_stored, command, caller, opener))
         else:
             words = text_line(command.text, command.mode)
-            self._change(node, opener, words, partial(self._set_text, command, opener))
+            self._change(node, opener, words, partial(self._set_text, command, caller, opener))
 
     def attributes(self, node: int, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None) -> None:
         """*who* changes mode, owner and group of a file, as far as they are not None."""
@@ -119,21 +119,22 @@ class Changes:
                 self._mirror.control_changed(node)
             time.sleep(_TELL_S)
 
-    def _set_stored(self, command: SetProgram, opener: Credentials, target: Target) -> Change:
+    def _set_stored(self, command: SetProgram, caller: Caller, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
-        with computing(opener.user):
+        with computing(caller.user()):
             user = User(opener.uid, opener.groups, Capability.DAC_OVERRIDE in opener.capabilities)
             program = self._store.find(target.file, command.tag, user)
         with program:
             return filters.set_program(target, program, command.mode, _stamp(opener))
 
-    def _set_text(self, command: SetText, opener: Credentials, target: Target) -> Change:
+    def _set_text(self, command: SetText, caller: Caller, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
-        with computing(opener.user):
+        user = caller.user()
+        with computing(user):
             text = parse_text(command.text, target.file)
-        return filters.set_text(target, text, command.mode, _stamp(opener), opener.user)
+        return filters.set_text(target, text, command.mode, _stamp(opener), user)
 
-    def _keep(self, program: Program, who: Who) -> None:
+    def _keep(self, program: Program, who: Credentials) -> None:
         """Keep what came through the ioctl, so that it can be attached again by its tag. It is attached in any case."""
         try:
             self._store.pins.keep(program, who.uid, who.gid)
@@ -146,7 +147,7 @@ class Changes:
         if self._attach_cap and Capability.NET_ADMIN not in opener.capabilities:
             raise OSError(errno.EPERM, "this mount demands CAP_NET_ADMIN of whoever opens the file to attach a filter")
 
-    def _change(self, node: int, who: Who, what: str, act: Callable[[Target], Change]) -> None:
+    def _change(self, node: int, who: Credentials, what: str, act: Callable[[Target], Change]) -> None:
         with self._in_turn.holding(node), opened(self._mirror, node) as target:
             try:
                 change = act(target)
@@ -173,23 +174,23 @@ def _clear(opener: Credentials, target: Target) -> Change:
     return filters.clear(target, _stamp(opener), only_own=Capability.NET_ADMIN not in opener.capabilities)
 
 
-def _stamp(who: Who) -> Stamp:
+def _stamp(who: Credentials) -> Stamp:
     return Stamp(who.uid, who.pid, who.command, time.time_ns())
 
 
-def _log_changed(target: Target, who: Who, change: Change) -> None:
+def _log_changed(target: Target, who: Credentials, change: Change) -> None:
     before, after = (quoted(content.decode("ascii").rstrip("\n")) for content in (change.before, change.after))
     log.info("filter changed: %s before=%s after=%s", _where(target, who), before, after)
 
 
-def _log_refused(target: Target, who: Who, what: str, error: OSError) -> None:
+def _log_refused(target: Target, who: Credentials, what: str, error: OSError) -> None:
     """*who* wanted *what* of the file, and it was refused."""
     name = errno.errorcode.get(error.errno or 0, str(error.errno))
     reason = quoted(error.strerror or str(error))
     log.info("filter refused: %s wanted=%s error=%s reason=%s", _where(target, who), quoted(what), name, reason)
 
 
-def _where(target: Target, who: Who) -> str:
+def _where(target: Target, who: Credentials) -> str:
     cgroup = quoted(str(Path(f"/proc/self/fd/{target.cgroup_fd}").readlink()))
     return f"uid={who.uid} pid={who.pid} command={quoted(who.command)} cgroup={cgroup} file={target.file.name}"
 

@@ -11,52 +11,40 @@ from functools import wraps
 from typing import Any, NamedTuple, Protocol
 
 from cgfs._native import ffi, lib
-from cgfs.caller import Caller
+from cgfs.caller import Caller, Credentials
 
 log = logging.getLogger(__name__)
 
 _HIGHEST_ERRNO = 511  # what the kernel takes from a FUSE server (fuse_dev_do_write() in fs/fuse/dev.c)
 
 
-class ControlAttributes(NamedTuple):
-    """What stat(2) says of a control file: *mode* are permission bits, times are nanoseconds of CLOCK_REALTIME."""
+class Snapshot(NamedTuple):
+    """What a control file is and says at one moment. *mode*: permission bits; times: nanoseconds of CLOCK_REALTIME."""
 
     uid: int
     gid: int
     mode: int
-    size: int
+    content: bytes
     modified_ns: int
     changed_ns: int
     lasting: bool
     """For as long as nothing else is attached, and the notes and the owner of cgroup.controllers are the same."""
 
 
-class Content(NamedTuple):
-    """What a control file says; *lasting* as that of `ControlAttributes`."""
-
-    data: bytes
-    lasting: bool
-
-
 class Control(Protocol):
     """What decides about control files. Called in the mirror's threads, in several at the same time. Each call may
     wait. But for `ended` it has a caller who waits in the kernel meanwhile, also when he was killed, so
-    that his thread id is nobody else's.
+    that his thread id is nobody else's. An *opener* is who has opened the file for writing, as he was then.
     """
 
-    def getattr(self, node: int) -> ControlAttributes: ...
+    def snapshot(self, node: int) -> Snapshot: ...
 
     def setattr(self, node: int, caller: Caller, *, mode: int | None, uid: int | None, gid: int | None) -> None:
         """What is None stays as it is."""
 
-    def content(self, node: int) -> Content: ...
+    def write(self, node: int, opener: Credentials, caller: Caller, data: bytes) -> None: ...
 
-    def open(self, node: int, caller: Caller) -> bytes:
-        """For writing. Returns what says who has opened the file, for the calls that follow."""
-
-    def write(self, node: int, opener: bytes, data: bytes) -> None: ...
-
-    def ioctl(self, node: int, opener: bytes | None, caller: Caller, command: int, data: bytes) -> None:
+    def ioctl(self, node: int, opener: Credentials | None, caller: Caller, command: int, data: bytes) -> None:
         """*opener* is None where the file is not open for writing."""
 
     def ended(self) -> None:
@@ -85,13 +73,18 @@ def called_from_c(function: Callable[..., int | None]) -> Callable[..., int]:
     return answer
 
 
-@ffi.def_extern("cgfs_python_getattr", error=-errno.EIO)
+@ffi.def_extern("cgfs_python_snapshot", error=-errno.EIO)
 @called_from_c
-def _getattr(control: Control, node: int, answer: Any) -> None:
-    attributes = control.getattr(node)
-    answer.uid, answer.gid, answer.mode = attributes.uid, attributes.gid, attributes.mode
-    answer.size, answer.lasting = attributes.size, attributes.lasting
-    answer.modified_ns, answer.changed_ns = attributes.modified_ns, attributes.changed_ns
+def _snapshot(control: Control, node: int, answer: Any, content: Any, room: int) -> int:
+    snapshot = control.snapshot(node)
+    size = len(snapshot.content)
+    if size > room:
+        raise OSError(errno.EFBIG, f"{size} bytes are more than the mirror takes: {room}")
+    ffi.memmove(content, snapshot.content, size)
+    answer.uid, answer.gid, answer.mode = snapshot.uid, snapshot.gid, snapshot.mode
+    answer.modified_ns, answer.changed_ns = snapshot.modified_ns, snapshot.changed_ns
+    answer.lasting = snapshot.lasting
+    return size
 
 
 @ffi.def_extern("cgfs_python_setattr", error=-errno.EIO)
@@ -101,31 +94,16 @@ def _setattr(control: Control, node: int, caller: Any, change: Any) -> None:
     control.setattr(node, _caller(caller), mode=mode, uid=uid, gid=gid)
 
 
-@ffi.def_extern("cgfs_python_content", error=-errno.EIO)
-@called_from_c
-def _content(control: Control, node: int, buffer: Any, size: int, lasting: Any) -> int:
-    data, lasting[0] = control.content(node)
-    return _put(buffer, size, data)
-
-
-@ffi.def_extern("cgfs_python_open", error=-errno.EIO)
-@called_from_c
-def _open(control: Control, node: int, caller: Any, buffer: Any, room: int) -> int:
-    return _put(buffer, room, control.open(node, _caller(caller)))
-
-
 @ffi.def_extern("cgfs_python_write", error=-errno.EIO)
 @called_from_c
-def _write(control: Control, node: int, opener: Any, opener_size: int, data: Any, size: int) -> None:
-    control.write(node, _bytes(opener, opener_size), _bytes(data, size))
+def _write(control: Control, node: int, opener: Any, caller: Any, data: Any, size: int) -> None:
+    control.write(node, Credentials.of(opener), _caller(caller), _bytes(data, size))
 
 
 @ffi.def_extern("cgfs_python_ioctl", error=-errno.EIO)
 @called_from_c
-def _ioctl(
-    control: Control, node: int, opener: Any, opener_size: int, caller: Any, command: int, data: Any, size: int
-) -> None:
-    who = None if opener == ffi.NULL else _bytes(opener, opener_size)
+def _ioctl(control: Control, node: int, opener: Any, caller: Any, command: int, data: Any, size: int) -> None:
+    who = None if opener == ffi.NULL else Credentials.of(opener)
     control.ioctl(node, who, _caller(caller), command, _bytes(data, size))
 
 
@@ -135,27 +113,16 @@ def _ended(control: Control) -> None:
     control.ended()
 
 
-def _put(buffer: Any, room: int, data: bytes) -> int:
-    """Put *data* into *buffer*. Returns its size. Raises OSError EFBIG where it is more than there is room for."""
-    if len(data) > room:
-        raise OSError(errno.EFBIG, f"{len(data)} bytes are more than the mirror takes: {room}")
-    ffi.memmove(buffer, data, len(data))
-    return len(data)
-
-
 def _bytes(data: Any, size: int) -> bytes:
     return bytes(ffi.buffer(data, size))
 
 
 def _caller(caller: Any) -> Caller:
-    return Caller(caller.tid, caller.uid, caller.gid, caller.user)
+    return Caller(caller.tid, caller.uid, caller.gid)
 
 
 OPERATIONS: Any = ffi.new(
     "struct cgfs_control_operations *",
-    {
-        name: getattr(lib, f"cgfs_python_{name}")
-        for name in ("getattr", "setattr", "content", "open", "write", "ioctl", "ended")
-    },
+    {name: getattr(lib, f"cgfs_python_{name}") for name in ("snapshot", "setattr", "write", "ioctl", "ended")},
 )
 """C data, for cgfs_mirror_start() in cgfs/mirror.py, with the handle of a Control as the context."""

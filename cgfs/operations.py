@@ -16,7 +16,7 @@ from cgfs.attached import observe
 from cgfs.caller import Caller, Credentials
 from cgfs.changes import Changes
 from cgfs.control import parse
-from cgfs.edge import Content, ControlAttributes
+from cgfs.edge import Snapshot
 from cgfs.mirror import Mirror
 from cgfs.target import opened
 
@@ -29,45 +29,34 @@ class Operations:
         self._changes = changes
         self._ended = ended
 
-    def getattr(self, node: int) -> ControlAttributes:
+    def snapshot(self, node: int) -> Snapshot:
         with opened(self._mirror, node) as target:
             owner = attributes.read(target.cgroup_fd, target.file)
             state = observe(target)
         changed_at_ns = state.changed_at_ns
-        return ControlAttributes(
+        return Snapshot(
             uid=owner.uid,
             gid=owner.gid,
             mode=owner.mode,
-            size=len(state.content),
+            content=state.content,
             modified_ns=changed_at_ns,
             changed_ns=max(changed_at_ns, owner.changed_at_ns),
             lasting=state.lasting,
         )
 
-    def content(self, node: int) -> Content:
-        with opened(self._mirror, node) as target:
-            state = observe(target)
-        return Content(state.content, state.lasting)
-
     def setattr(self, node: int, caller: Caller, *, mode: int | None, uid: int | None, gid: int | None) -> None:
         self._changes.attributes(node, caller.credentials(), mode=mode, uid=uid, gid=gid)
 
-    def open(self, node: int, caller: Caller) -> bytes:
-        """Who opens the file decides, now, what may be done with it. O_TRUNC and O_APPEND mean nothing."""
-        return caller.credentials().pack()
-
-    def write(self, node: int, opener: bytes, data: bytes) -> None:
+    def write(self, node: int, opener: Credentials, caller: Caller, data: bytes) -> None:
         """Each write is one command, wherever in the file."""
-        command = parse(data)
-        self._changes.command(node, command, Credentials.unpack(opener))
+        self._changes.command(node, parse(data), caller, opener)
 
-    def ioctl(self, node: int, opener: bytes | None, caller: Caller, command: int, data: bytes) -> None:
+    def ioctl(self, node: int, opener: Credentials | None, caller: Caller, command: int, data: bytes) -> None:
         if command != IOC_ATTACH:
             raise OSError(errno.ENOTTY, f"there is no ioctl {command:#x} on control files")
         if opener is None:
             raise OSError(errno.EBADF, "the file is not open for writing")
-        wanted = Attach.unpack(data)
-        self._changes.attach(node, wanted, caller, Credentials.unpack(opener))
+        self._changes.attach(node, Attach.unpack(data), caller, opener)
 
     def ended(self) -> None:
         self._ended()

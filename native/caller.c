@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Sources: pidfd_getfd(2), Linux 5.6, of which glibc has a wrapper since 2.36 only; proc_pid_status(5), namespaces(7). */
+/* Sources: pidfd_getfd(2), Linux 5.6, of which glibc has a wrapper since 2.36 only; user_namespaces(7). */
 #include "caller.h"
 
 #include <string.h>
@@ -7,31 +7,42 @@
 
 #include "mirror/credentials.h"
 #include "mirror/internal.h"
+#include "mirror/user.h"
+
+#define INITIAL_USER_NAMESPACE 0xEFFFFFFD	/* PROC_USER_INIT_INO of include/linux/proc_ns.h: its inode number */
+
+int cgfs_credentials_read(const struct cgfs_caller *caller, struct cgfs_credentials *out, uint32_t room)
+{
+	struct credentials credentials;
+	int error = identity_credentials(caller->tid, caller->uid, caller->gid, &credentials);
+	size_t groups_size = (size_t)credentials.n_groups * sizeof(out->groups[0]);
+
+	if (error == -ENOENT || error == -ESRCH)
+		error = 0;
+	_Static_assert(sizeof(out->name) == sizeof(credentials.name), "struct cgfs_credentials");
+	*out = (struct cgfs_credentials){
+		.uid = caller->uid,
+		.gid = caller->gid,
+		.process = credentials.process,
+		.n_groups = (uint32_t)credentials.n_groups,
+	};
+	if (identity_own_namespaces()->user == INITIAL_USER_NAMESPACE)
+		out->capabilities = credentials.effective;
+	memcpy(out->name, credentials.name, sizeof(out->name));
+	if (sizeof(*out) + groups_size <= room)
+		memcpy(out->groups, credentials.groups, groups_size);
+	credentials_free(&credentials);
+	return error ? error : (int)(sizeof(*out) + groups_size);
+}
+
+uint64_t cgfs_caller_user(const struct cgfs_caller *caller)
+{
+	return user_of(caller->tid, caller->uid);
+}
 
 int cgfs_pidfd_getfd(int pidfd, int number)
 {
 	long fd = syscall(SYS_pidfd_getfd, pidfd, number, 0);
 
 	return fd < 0 ? -errno : (int)fd;
-}
-
-int cgfs_task_read(uint32_t tid, uint32_t uid, struct cgfs_task *task, uint32_t *groups, uint32_t room)
-{
-	struct credentials credentials;
-	int error;
-
-	tid = identity_visible_tid(tid);
-	error = credentials_read(tid, uid, &credentials);
-	_Static_assert(sizeof(task->name) == sizeof(credentials.name), "struct cgfs_task");
-	*task = (struct cgfs_task){
-		.process = credentials.process,
-		.fsuid = credentials.fsuid,
-		.fsgid = credentials.fsgid,
-		.n_groups = (uint32_t)credentials.n_groups,
-		.effective = credentials.effective,
-	};
-	memcpy(task->name, credentials.name, sizeof(task->name));
-	memcpy(groups, credentials.groups, (task->n_groups < room ? task->n_groups : room) * sizeof(*groups));
-	credentials_free(&credentials);
-	return error ? error : namespace_id(tid, "user", &task->user_namespace);
 }

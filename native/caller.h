@@ -5,23 +5,31 @@
 
 #include <stdint.h>
 
-/* A copy of the descriptor number of the task pidfd (borrowed). Returns a descriptor (close-on-exec) or -errno. */
-int cgfs_pidfd_getfd(int pidfd, int number);
+/* Who makes a request: the calling thread, 0 if it has no number in our PID namespace; its fsuid and fsgid. */
+struct cgfs_caller {
+	uint32_t tid, uid, gid;
+};
 
-/* What /proc says of a task. */
-struct cgfs_task {
-	uint32_t process;
-	uint32_t fsuid, fsgid;
-	uint32_t n_groups;		/* supplementary ones */
-	uint64_t effective;		/* capabilities, in its own user namespace */
-	uint64_t user_namespace;	/* its inode number */
-	char name[64];
+/* What a caller is at one moment. */
+struct cgfs_credentials {
+	uint32_t uid, gid;	/* fsuid and fsgid */
+	uint32_t process;	/* 0: not to be seen */
+	uint32_t n_groups;	/* supplementary ones */
+	uint64_t capabilities;	/* effective ones, held in the initial user namespace */
+	char name[64];		/* the thread's, which may be anything; empty if it is not to be seen */
+	uint32_t groups[];
 };
 
 /*
- * What the task tid, which acts for the user uid, is now, and as many of its groups as have room. Returns 0 or -errno (-ENOENT, -ESRCH: there is none, or
- * /proc is not of our PID namespace).
+ * What the caller is now. Who is gone or not to be seen has neither groups nor capabilities, nor has one whose ids in /proc
+ * are others. Returns the size of it all, whose groups are written if they fit into room as well; or -errno.
  */
-int cgfs_task_read(uint32_t tid, uint32_t uid, struct cgfs_task *task, uint32_t *groups, uint32_t room);
+int cgfs_credentials_read(const struct cgfs_caller *caller, struct cgfs_credentials *credentials, uint32_t room);
+
+/* Whose share of what is limited the caller has (mirror/user.c): a uid (0: root, outside of containers), or a number above. */
+uint64_t cgfs_caller_user(const struct cgfs_caller *caller);
+
+/* A copy of the descriptor number of the task pidfd (borrowed). Returns a descriptor (close-on-exec) or -errno. */
+int cgfs_pidfd_getfd(int pidfd, int number);
 
 #endif

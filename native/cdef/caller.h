@@ -1,12 +1,16 @@
-int cgfs_pidfd_getfd(int pidfd, int number);
-
-struct cgfs_task {
-	uint32_t process;
-	uint32_t fsuid, fsgid;
-	uint32_t n_groups;
-	uint64_t effective;
-	uint64_t user_namespace;
-	char name[64];
+struct cgfs_caller {
+	uint32_t tid, uid, gid;
 };
 
-int cgfs_task_read(uint32_t tid, uint32_t uid, struct cgfs_task *task, uint32_t *groups, uint32_t room);
+struct cgfs_credentials {
+	uint32_t uid, gid;
+	uint32_t process;
+	uint32_t n_groups;
+	uint64_t capabilities;
+	char name[64];
+	uint32_t groups[];
+};
+
+int cgfs_credentials_read(const struct cgfs_caller *caller, struct cgfs_credentials *credentials, uint32_t room);
+uint64_t cgfs_caller_user(const struct cgfs_caller *caller);
+int cgfs_pidfd_getfd(int pidfd, int number);

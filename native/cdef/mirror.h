@@ -21,16 +21,11 @@ struct cgfs_mirror_options {
 	const struct cgfs_untouched *untouched;
 };
 
-struct cgfs_caller {
-	uint32_t tid, uid, gid;
-	uint64_t user;
-};
-
-struct cgfs_control_attributes {
+struct cgfs_control_snapshot {
 	uint32_t uid, gid;
 	uint32_t mode;
-	uint64_t size;
-	uint64_t modified_ns, changed_ns;
+	uint64_t modified_ns;
+	uint64_t changed_ns;
 	bool lasting;
 };
 
@@ -39,12 +34,11 @@ struct cgfs_control_change {
 };
 
 struct cgfs_control_operations {
-	int (*getattr)(void *context, uint64_t node, struct cgfs_control_attributes *attributes);
+	int (*snapshot)(void *context, uint64_t node, struct cgfs_control_snapshot *snapshot, char *content, uint32_t room);
 	int (*setattr)(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change);
-	int (*content)(void *context, uint64_t node, char *data, uint32_t size, bool *lasting);
-	int (*open)(void *context, uint64_t node, const struct cgfs_caller *caller, char *opener, uint32_t room);
-	int (*write)(void *context, uint64_t node, const char *opener, uint32_t opener_size, const char *data, uint32_t size);
-	int (*ioctl)(void *context, uint64_t node, const char *opener, uint32_t opener_size, const struct cgfs_caller *caller,
+	int (*write)(void *context, uint64_t node, const struct cgfs_credentials *opener, const struct cgfs_caller *caller,
+		     const char *data, uint32_t size);
+	int (*ioctl)(void *context, uint64_t node, const struct cgfs_credentials *opener, const struct cgfs_caller *caller,
 		     uint32_t command, const void *data, uint32_t size);
 	int (*ended)(void *context);
 };
@@ -59,11 +53,10 @@ void cgfs_mirror_control_changed(struct cgfs_mirror *mirror, uint64_t node);
 
 /* struct cgfs_control_operations, as cgfs/edge.py defines them. */
 extern "Python" {
-	int cgfs_python_getattr(void *, uint64_t, struct cgfs_control_attributes *);
+	int cgfs_python_snapshot(void *, uint64_t, struct cgfs_control_snapshot *, char *, uint32_t);
 	int cgfs_python_setattr(void *, uint64_t, const struct cgfs_caller *, const struct cgfs_control_change *);
-	int cgfs_python_content(void *, uint64_t, char *, uint32_t, bool *);
-	int cgfs_python_open(void *, uint64_t, const struct cgfs_caller *, char *, uint32_t);
-	int cgfs_python_write(void *, uint64_t, const char *, uint32_t, const char *, uint32_t);
-	int cgfs_python_ioctl(void *, uint64_t, const char *, uint32_t, const struct cgfs_caller *, uint32_t, const void *, uint32_t);
+	int cgfs_python_write(void *, uint64_t, const struct cgfs_credentials *, const struct cgfs_caller *, const char *, uint32_t);
+	int cgfs_python_ioctl(void *, uint64_t, const struct cgfs_credentials *, const struct cgfs_caller *, uint32_t, const void *,
+			      uint32_t);
 	int cgfs_python_ended(void *);
 }

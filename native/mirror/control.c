@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The requests on control files. What is known here (known.c) is answered here, and so are all opens for reading, which
- * decide nothing. Everything else is asked of whoever decides about control files (struct cgfs_control_operations), in the
+ * The requests on control files. What is known here (known.c) is answered here, and so are opens: of one for writing it is
+ * kept who has made it, to be judged by when something is to be changed. Everything else is asked of whoever decides about control files (struct cgfs_control_operations), in the
  * thread that has the request. It may wait: for its caller, and nobody else.
  *
  * A reader sees one content whole, that of his read at offset 0.
@@ -11,7 +11,6 @@
 #include <fcntl.h>
 
 #include "turns.h"
-#include "user.h"
 
 /*
  * Python runs one thread at a time, and gives way at each system call: with many threads in it, each waits for all others,
@@ -55,9 +54,34 @@ static struct cgfs_caller caller_of(const struct request *request)
 {
 	const struct fuse_in_header *header = request->header;
 
-	return (struct cgfs_caller){
-		.tid = header->pid, .uid = header->uid, .gid = header->gid, .user = user_of(header->pid, header->uid),
-	};
+	return (struct cgfs_caller){.tid = header->pid, .uid = header->uid, .gid = header->gid};
+}
+
+/*
+ * Ask what the file is and says, and remember it where that may be: it is made of state. Returns 0, and the content is to be
+ * put, or -errno.
+ */
+static int ask_snapshot(struct request *request, uint64_t node, const struct state *state, struct fuse_attr *attr,
+			struct content **content)
+{
+	struct cgfs_control_snapshot snapshot = {};
+	char *data = reply_buffer(request);
+	struct turn turn;
+	int size = begin_asking(request, &turn);
+
+	if (size)
+		return size;
+	size = decider(request)->snapshot(context_of(request), node, &snapshot, data, MAX_IO);
+	end_asking(&turn);
+	if (size < 0)
+		return size;
+	*content = content_get(request->mirror->contents, data, (size_t)size);
+	if (!*content)
+		return -ENOMEM;
+	*attr = control_attributes(node, &snapshot, (size_t)size);
+	if (snapshot.lasting)
+		know(request->mirror, state, attr, *content);
+	return 0;
 }
 
 /* --- attributes ---------------------------------------------------------------------------------------------------------- */
@@ -66,23 +90,16 @@ static struct cgfs_caller caller_of(const struct request *request)
 static int attributes_of(struct request *request, uint64_t node, struct fuse_attr *attr)
 {
 	CLEANUP_FD int dir = node_open(request->mirror, node, O_RDONLY | O_DIRECTORY);
-	struct cgfs_control_attributes attributes = {};
+	struct content *content;
 	struct state state;
-	struct turn turn;
 	int error;
 
 	if (known_attributes(request->mirror, dir, node, &state, attr))
 		return 0;
-	error = begin_asking(request, &turn);
-	if (!error) {
-		error = decider(request)->getattr(context_of(request), node, &attributes);
-		end_asking(&turn);
-	}
+	error = ask_snapshot(request, node, &state, attr, &content);
 	if (error)
 		return error == -ENODEV ? -ESTALE : error;
-	*attr = control_attributes(node, &attributes);
-	if (attributes.lasting)
-		know_attributes(request->mirror, &state, attr);
+	content_put(content);
 	return 0;
 }
 
@@ -111,13 +128,12 @@ void handle_control_getattr(struct request *request)
 
 static int change_attributes(struct request *request, const struct cgfs_control_change *change)
 {
-	struct cgfs_caller caller;
+	const struct cgfs_caller caller = caller_of(request);
 	struct turn turn;
 	int error = begin_asking(request, &turn);
 
 	if (error)
 		return error;
-	caller = caller_of(request);
 	error = decider(request)->setattr(context_of(request), request->header->nodeid, &caller, change);
 	end_asking(&turn);
 	return error;
@@ -147,25 +163,29 @@ void handle_control_setattr(struct request *request)
 /* Keep who has opened the file for writing. Returns 0 or -errno. */
 static int keep_opener(struct request *request, uint64_t file_handle)
 {
+	const struct cgfs_caller caller = caller_of(request);
 	char *opener = reply_buffer(request);
-	struct cgfs_caller caller;
 	struct open_file *file;
-	struct turn turn;
-	int size = begin_asking(request, &turn);
+	int size;
 
-	if (size)
-		return size;
-	caller = caller_of(request);
-	size = decider(request)->open(context_of(request), request->header->nodeid, &caller, opener, MAX_IO);
-	end_asking(&turn);
+	loop_may_block(request);
+	size = cgfs_credentials_read(&caller, (struct cgfs_credentials *)opener, MAX_IO);
 	if (size < 0)
 		return size;
+	if (loop_has_ended(request))	/* who is in /proc may be somebody else since */
+		return -ENOTCONN;
 	/* Nobody else has heard of the file yet. */
 	file = file_get(request->mirror, file_handle);
 	file->opener = content_get(request->mirror->contents, opener, (size_t)size);
 	size = file->opener ? 0 : -ENOMEM;
 	file_put(file);
 	return size;
+}
+
+/* Who has opened the file for writing, or NULL. */
+static const struct cgfs_credentials *opener_of(const struct open_file *file)
+{
+	return file->opener ? (const struct cgfs_credentials *)file->opener->data : NULL;
 }
 
 void handle_control_open(struct request *request)
@@ -188,24 +208,13 @@ void handle_control_open(struct request *request)
 /* What the file says now, to be put; NULL, and an error, where that cannot be said. */
 static struct content *content_now(struct request *request, int *error)
 {
-	char *data = reply_buffer(request);
+	uint64_t node = request->header->nodeid;
+	struct fuse_attr attr;
 	struct state state;
-	struct content *content = known_content(request->mirror, request->header->nodeid, &state);
-	bool lasting = false;
-	struct turn turn;
-	int size;
+	struct content *content = known_content(request->mirror, node, &state);
 
-	if (content)
-		return content;
-	size = begin_asking(request, &turn);
-	if (!size) {
-		size = decider(request)->content(context_of(request), request->header->nodeid, data, MAX_IO, &lasting);
-		end_asking(&turn);
-	}
-	content = size < 0 ? NULL : content_get(request->mirror->contents, data, (size_t)size);
-	if (content && lasting)
-		know_content(request->mirror, &state, content);
-	*error = size < 0 ? size : content ? 0 : -ENOMEM;
+	if (!content)
+		*error = ask_snapshot(request, node, &state, &attr, &content);
 	return content;
 }
 
@@ -255,15 +264,15 @@ void handle_control_read(struct request *request)
 	content_put(content);
 }
 
-static int write_command(struct request *request, const struct content *opener, const char *data, uint32_t size)
+static int write_command(struct request *request, const struct cgfs_credentials *opener, const char *data, uint32_t size)
 {
+	const struct cgfs_caller caller = caller_of(request);
 	struct turn turn;
 	int error = begin_asking(request, &turn);
 
 	if (error)
 		return error;
-	error = decider(request)->write(context_of(request), request->header->nodeid, opener->data, (uint32_t)opener->size, data,
-					size);
+	error = decider(request)->write(context_of(request), request->header->nodeid, opener, &caller, data, size);
 	end_asking(&turn);
 	return error;
 }
@@ -280,7 +289,7 @@ void handle_control_write(struct request *request)
 	else if (in->size != request->body_size - sizeof(*in))
 		error = -EINVAL;
 	else
-		error = write_command(request, file->opener, (const char *)(in + 1), in->size);
+		error = write_command(request, opener_of(file), (const char *)(in + 1), in->size);
 	if (file)
 		file_put(file);
 	if (error)
@@ -289,17 +298,16 @@ void handle_control_write(struct request *request)
 		reply(request, &out, sizeof(out));
 }
 
-static int perform_ioctl(struct request *request, const struct content *opener, const struct fuse_ioctl_in *in)
+static int perform_ioctl(struct request *request, const struct cgfs_credentials *opener, const struct fuse_ioctl_in *in)
 {
-	struct cgfs_caller caller;
+	const struct cgfs_caller caller = caller_of(request);
 	struct turn turn;
 	int error = begin_asking(request, &turn);
 
 	if (error)
 		return error;
-	caller = caller_of(request);
-	error = decider(request)->ioctl(context_of(request), request->header->nodeid, opener ? opener->data : NULL,
-					opener ? (uint32_t)opener->size : 0, &caller, in->cmd, in + 1, in->in_size);
+	error = decider(request)->ioctl(context_of(request), request->header->nodeid, opener, &caller, in->cmd, in + 1,
+					in->in_size);
 	end_asking(&turn);
 	return error;
 }
@@ -317,7 +325,7 @@ void handle_control_ioctl(struct request *request)
 	else if (in->in_size != request->body_size - sizeof(*in))
 		error = -ENOTTY;
 	else
-		error = perform_ioctl(request, file->opener, in);
+		error = perform_ioctl(request, opener_of(file), in);
 	if (file)
 		file_put(file);
 	if (error)

@@ -139,17 +139,17 @@ static uint64_t capabilities_here(uint32_t tid, uint64_t effective)
 }
 
 /*
- * What the task tid may do, in groups and effective capabilities. Without a tid, nothing is known, and nothing is
- * granted. The same where the task's own ids in /proc are not those that the request carries: then somebody acts under
+ * Without a tid, nothing is known, and nothing is granted. The same where the task's own ids in /proc are not those that the request carries: then somebody acts under
  * credentials for the moment (a personality of io_uring, a file system stacked on this one), and those that /proc
  * shows are not they.
  */
-static int credentials_of_caller(uint32_t tid, uint32_t uid, uint32_t gid, struct credentials *credentials)
+int identity_credentials(uint32_t tid, uint32_t uid, uint32_t gid, struct credentials *credentials)
 {
-	int error = 0;
+	int error = identity_init();
 
+	tid = identity_visible_tid(tid);
 	credentials_none(credentials);
-	if (tid)
+	if (!error && tid)
 		error = credentials_read(tid, uid, credentials);
 	if (error)
 		return error;
@@ -264,7 +264,7 @@ int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_
 	if (!error && flags & IDENTITY_CGROUP_NS)
 		error = enter_cgroup_ns(identity, tid);
 	if (!error && !same_as_own(tid, uid, gid)) {
-		error = credentials_of_caller(tid, uid, gid, &credentials);
+		error = identity_credentials(tid, uid, gid, &credentials);
 		if (!error)
 			error = become(identity, uid, gid, &credentials);
 		credentials_free(&credentials);

@@ -256,6 +256,12 @@ int identity_take_owner(struct identity *identity, uint32_t uid, uint32_t gid);
 bool identity_owner_may(int fd, uint32_t uid, mode_t needed);
 /* For a write judged by the writer's capabilities on a file that the opener opened: capabilities only. */
 int identity_take_capabilities(struct identity *identity, uint32_t tid);
+/*
+ * What the task tid (uid, gid: as above) may do, in groups and effective capabilities. credentials_free()
+ * either way. Returns 0 or -errno.
+ */
+struct credentials;
+int identity_credentials(uint32_t tid, uint32_t uid, uint32_t gid, struct credentials *credentials);
 
 /* A tid, or 0 where the daemon's /proc is not of its own PID namespace and has another task by that number. */
 uint32_t identity_visible_tid(uint32_t tid);

@@ -26,16 +26,15 @@
 _Static_assert(MAX_IO <= MOST_BYTES, "each content has a place");
 #define NS_PER_S 1000000000ull
 
-struct answers {
-	struct state *state;		/* without owner, where there are no attributes */
-	struct content *content;	/* or NULL */
-	bool has_attributes;
+struct answer {
+	struct state *state;		/* NULL: there is none */
 	struct fuse_attr attr;
+	struct content *content;
 };
 
 struct known {
 	pthread_mutex_t lock;		/* guards the rest; taken before no other but that of the contents */
-	struct answers places[PLACES];
+	struct answer places[PLACES];
 	size_t n_bytes;
 };
 
@@ -81,12 +80,6 @@ static void read_attached(const struct cgfs_mirror *mirror, int dir, uint64_t no
 	state->revision = query.revision;
 }
 
-/* And the rest, but for the owner. */
-static void read_rest(const struct cgfs_mirror *mirror, int dir, struct state *state)
-{
-	state->is_whole = state->revision && read_notes(&mirror->untouched, dir, node_control_index(state->node), state);
-}
-
 static bool read_owner(int dir, struct state *state)
 {
 	struct stat st;
@@ -99,79 +92,63 @@ static bool read_owner(int dir, struct state *state)
 	return true;
 }
 
-static bool has_same_owner(const struct state *one, const struct state *other)
+/* And the rest. */
+static void read_rest(const struct cgfs_mirror *mirror, int dir, struct state *state)
 {
-	return one->uid == other->uid && one->gid == other->gid && one->owned_since.tv_sec == other->owned_since.tv_sec &&
-	       one->owned_since.tv_nsec == other->owned_since.tv_nsec;
+	state->is_whole = state->revision && read_notes(&mirror->untouched, dir, node_control_index(state->node), state) &&
+			  read_owner(dir, state);
 }
 
-/* But for the owner. */
 static bool is_same(const struct state *one, const struct state *other)
 {
-	return one->node == other->node && one->revision == other->revision && one->notes_size == other->notes_size &&
-	       memcmp(one->notes, other->notes, one->notes_size) == 0;
+	return one->node == other->node && one->revision == other->revision && one->uid == other->uid && one->gid == other->gid &&
+	       one->owned_since.tv_sec == other->owned_since.tv_sec && one->owned_since.tv_nsec == other->owned_since.tv_nsec &&
+	       one->notes_size == other->notes_size && memcmp(one->notes, other->notes, one->notes_size) == 0;
 }
 
 /* --- the places: lock held ---------------------------------------------------------------------------------------------- */
 
-static struct answers *place_of(struct known *known, uint64_t node)
+static struct answer *place_of(struct known *known, uint64_t node)
 {
 	return &known->places[hash_id(node, PLACE_BITS)];
 }
 
-static void forget(struct known *known, struct answers *answers)
+static void forget(struct known *known, struct answer *answer)
 {
-	if (answers->content) {
-		known->n_bytes -= answers->content->size;
-		content_put(answers->content);
-	}
-	free(answers->state);
-	*answers = (struct answers){};
+	if (!answer->state)
+		return;
+	known->n_bytes -= answer->content->size;
+	content_put(answer->content);
+	free(answer->state);
+	*answer = (struct answer){};
 }
 
-/* Those that are made of that state, or NULL. */
-static struct answers *find(struct known *known, const struct state *state)
+/* The one that is made of that state, or NULL. */
+static const struct answer *find(struct known *known, const struct state *state)
 {
-	struct answers *answers = place_of(known, state->node);
+	const struct answer *answer = place_of(known, state->node);
 
-	return answers->state && is_same(answers->state, state) ? answers : NULL;
-}
-
-/* The same, or a place for them. NULL: there is no memory. */
-static struct answers *find_place(struct known *known, const struct state *state)
-{
-	struct answers *answers = find(known, state);
-	size_t size = offsetof(struct state, notes) + state->notes_size;
-
-	if (answers)
-		return answers;
-	answers = place_of(known, state->node);
-	forget(known, answers);
-	answers->state = malloc(size);
-	if (!answers->state)
-		return NULL;
-	memcpy(answers->state, state, size);
-	return answers;
+	return answer->state && is_same(answer->state, state) ? answer : NULL;
 }
 
 /* --- attributes -------------------------------------------------------------------------------------------------------- */
 
-struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_attributes *attributes)
+struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_snapshot *snapshot, size_t size)
 {
 	struct fuse_attr attr = {
 		.ino = node,
-		.size = attributes->size,
-		.mode = S_IFREG | attributes->mode,
+		.size = size,
+		.mode = S_IFREG | snapshot->mode,
 		.nlink = 1,
-		.uid = attributes->uid,
-		.gid = attributes->gid,
+		.uid = snapshot->uid,
+		.gid = snapshot->gid,
 		.blksize = 4096,
 	};
 
-	attr.atime = attr.mtime = attributes->modified_ns / NS_PER_S;
-	attr.atimensec = attr.mtimensec = (uint32_t)(attributes->modified_ns % NS_PER_S);
-	attr.ctime = attributes->changed_ns / NS_PER_S;
-	attr.ctimensec = (uint32_t)(attributes->changed_ns % NS_PER_S);
+	attr.atime = attr.mtime = snapshot->modified_ns / NS_PER_S;
+	attr.atimensec = attr.mtimensec = (uint32_t)(snapshot->modified_ns % NS_PER_S);
+	attr.ctime = snapshot->changed_ns / NS_PER_S;
+	attr.ctimensec = (uint32_t)(snapshot->changed_ns % NS_PER_S);
 	return attr;
 }
 
@@ -179,27 +156,24 @@ struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_att
 static struct fuse_attr untouched_attributes(const struct cgfs_untouched *untouched, const struct state *state)
 {
 	uint64_t modified_ns = (uint64_t)untouched->time_s * NS_PER_S + state->revision % NS_PER_S;
-	const struct cgfs_control_attributes attributes = {
+	const struct cgfs_control_snapshot snapshot = {
 		.uid = state->uid,
 		.gid = state->gid,
 		.mode = untouched->mode,
-		.size = strlen(untouched->content),
 		.modified_ns = modified_ns,
 		.changed_ns = modified_ns,
 	};
 
-	return control_attributes(state->node, &attributes);
+	return control_attributes(state->node, &snapshot, strlen(untouched->content));
 }
 
 bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state, struct fuse_attr *attr)
 {
 	struct known *known = mirror->known;
-	const struct answers *answers;
-	bool found;
+	const struct answer *answer;
 
 	read_attached(mirror, dir, node, state);
 	read_rest(mirror, dir, state);
-	state->is_whole = state->is_whole && read_owner(dir, state);
 	if (!state->is_whole)
 		return false;
 	if (state->is_empty && !state->is_noted) {
@@ -207,31 +181,11 @@ bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, 
 		return true;
 	}
 	pthread_mutex_lock(&known->lock);
-	answers = find(known, state);
-	found = answers && answers->has_attributes && has_same_owner(answers->state, state);
-	if (found)
-		*attr = answers->attr;
+	answer = find(known, state);
+	if (answer)
+		*attr = answer->attr;
 	pthread_mutex_unlock(&known->lock);
-	return found;
-}
-
-void know_attributes(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr)
-{
-	struct known *known = mirror->known;
-	struct answers *answers;
-
-	if (!state->is_whole)
-		return;
-	pthread_mutex_lock(&known->lock);
-	answers = find_place(known, state);
-	if (answers) {
-		answers->state->uid = state->uid;
-		answers->state->gid = state->gid;
-		answers->state->owned_since = state->owned_since;
-		answers->attr = *attr;
-		answers->has_attributes = true;
-	}
-	pthread_mutex_unlock(&known->lock);
+	return answer;
 }
 
 struct fuse_entry_out control_entry(uint64_t node)
@@ -255,7 +209,7 @@ struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, s
 	struct known *known = mirror->known;
 	const char *untouched = mirror->untouched.content;
 	struct content *content = NULL;
-	const struct answers *answers;
+	const struct answer *answer;
 
 	read_attached(mirror, dir, node, state);
 	if (state->is_empty)
@@ -264,28 +218,30 @@ struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, s
 	if (!state->is_whole)
 		return NULL;
 	pthread_mutex_lock(&known->lock);
-	answers = find(known, state);
-	if (answers && answers->content)
-		content = content_share(answers->content);
+	answer = find(known, state);
+	if (answer)
+		content = content_share(answer->content);
 	pthread_mutex_unlock(&known->lock);
 	return content;
 }
 
-void know_content(const struct cgfs_mirror *mirror, const struct state *state, struct content *content)
+/* --- both ------------------------------------------------------------------------------------------------------------------ */
+
+void know(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr, struct content *content)
 {
 	struct known *known = mirror->known;
-	struct answers *answers;
+	size_t size = offsetof(struct state, notes) + state->notes_size;
+	struct state *copy = state->is_whole ? malloc(size) : NULL;
 
-	if (!state->is_whole)
+	if (!copy)
 		return;
+	memcpy(copy, state, size);
 	pthread_mutex_lock(&known->lock);
+	forget(known, place_of(known, state->node));
 	for (size_t i = 0; i < PLACES && known->n_bytes + content->size > MOST_BYTES; i++)
 		forget(known, &known->places[i]);
-	answers = find_place(known, state);
-	if (answers && !answers->content) {
-		answers->content = content_share(content);
-		known->n_bytes += content->size;
-	}
+	*place_of(known, state->node) = (struct answer){.state = copy, .attr = *attr, .content = content_share(content)};
+	known->n_bytes += content->size;
 	pthread_mutex_unlock(&known->lock);
 }
 

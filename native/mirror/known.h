@@ -30,7 +30,7 @@ void content_put(struct content *content);
 struct state {
 	uint64_t node;
 	uint64_t revision;
-	uint32_t uid, gid;		/* of cgroup.controllers; unknown where only the content was asked for */
+	uint32_t uid, gid;		/* of cgroup.controllers */
 	struct timespec owned_since;	/* its ctime, which each chown changes */
 	bool is_whole;		/* all the rest is known */
 	bool is_empty;		/* nothing is attached, for sure */
@@ -40,22 +40,22 @@ struct state {
 };
 
 /* A control file's attributes as FUSE has them. */
-struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_attributes *attributes);
+struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_snapshot *snapshot, size_t size);
 int known_create(struct cgfs_mirror *mirror);
 void known_destroy(struct cgfs_mirror *mirror);
 /*
  * The attributes of the control file node, whose directory is open as dir (or an error). Returns false if they are not known;
- * what they are to be made of is in state then: to be read before whoever decides is asked, and given to know_attributes()
- * with the answer.
+ * what they are to be made of is in state then: to be read before whoever decides is asked, and given to know() with the
+ * answer.
  */
 bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state, struct fuse_attr *attr);
-void know_attributes(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr);
 /* What LOOKUP answers for the control file node, but for its attributes. */
 struct fuse_entry_out control_entry(uint64_t node);
 /* The same with them; for the rest as known_attributes(). */
 bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry);
 /* As known_attributes() for the content, which is to be put; NULL: it is not known. */
 struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, struct state *state);
-void know_content(const struct cgfs_mirror *mirror, const struct state *state, struct content *content);
+/* What is made of that state: given again for as long as it is the same. */
+void know(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr, struct content *content);
 
 #endif

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../caller.h"
+
 struct cgfs_mirror;
 
 /* What a control file is where nothing is attached and nothing noted. */
@@ -34,22 +36,17 @@ struct cgfs_mirror_options {
 	const struct cgfs_untouched *untouched;	/* NULL: all that a control file is and says is asked for, each time */
 };
 
-/*
- * Who makes a request: the calling thread, 0 if it has no number in our PID namespace; its fsuid and fsgid; and whose share
- * of what is limited it has (user.c).
- */
-struct cgfs_caller {
-	uint32_t tid, uid, gid;
-	uint64_t user;
-};
-
-/* Times are nanoseconds of CLOCK_REALTIME: of the last change of the content, and of that or of anything else. */
-struct cgfs_control_attributes {
+/* What a control file is at one moment. Times are nanoseconds of CLOCK_REALTIME. */
+struct cgfs_control_snapshot {
 	uint32_t uid, gid;
 	uint32_t mode;			/* permission bits */
-	uint64_t size;
-	uint64_t modified_ns, changed_ns;
-	bool lasting;			/* as below */
+	uint64_t modified_ns;		/* of the last change of the content */
+	uint64_t changed_ns;		/* of the last change of that or of anything else */
+	/*
+	 * For as long as nothing else is attached, and the notes (of struct cgfs_untouched) and the owner of
+	 * cgroup.controllers are the same, nobody need ask again.
+	 */
+	bool lasting;
 };
 
 /* What chmod and chown want; -1: that it stays as it is. */
@@ -59,22 +56,17 @@ struct cgfs_control_change {
 
 /*
  * What decides about control files, whose node ids these are. Called in the mirror's threads, in several at the same time,
- * while the caller waits in the kernel, but for ended, for which nobody waits, and whose result means nothing.
- * Each may take as long as it likes. All return 0 or -errno; content
- * and open: a number of bytes, or -errno.
- *
- * What getattr and content say is lasting, or not: for as long as nothing else is attached, and the notes (of struct
- * cgfs_untouched) and the owner of cgroup.controllers are the same, nobody need ask again.
+ * while the caller waits in the kernel, but for ended, for which nobody waits, and whose result means nothing. Each may take
+ * as long as it likes. All return 0 or -errno. opener is who has opened the file for writing.
  */
 struct cgfs_control_operations {
-	int (*getattr)(void *context, uint64_t node, struct cgfs_control_attributes *attributes);
+	/* Puts what the file says into content, and returns the size of that, at most room. */
+	int (*snapshot)(void *context, uint64_t node, struct cgfs_control_snapshot *snapshot, char *content, uint32_t room);
 	int (*setattr)(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change);
-	int (*content)(void *context, uint64_t node, char *data, uint32_t size, bool *lasting);
-	/* For writing. Returns the size of opener, which says who has opened the file, at most room: in the calls that follow. */
-	int (*open)(void *context, uint64_t node, const struct cgfs_caller *caller, char *opener, uint32_t room);
-	int (*write)(void *context, uint64_t node, const char *opener, uint32_t opener_size, const char *data, uint32_t size);
+	int (*write)(void *context, uint64_t node, const struct cgfs_credentials *opener, const struct cgfs_caller *caller,
+		     const char *data, uint32_t size);
 	/* opener NULL: the file is not open for writing. */
-	int (*ioctl)(void *context, uint64_t node, const char *opener, uint32_t opener_size, const struct cgfs_caller *caller,
+	int (*ioctl)(void *context, uint64_t node, const struct cgfs_credentials *opener, const struct cgfs_caller *caller,
 		     uint32_t command, const void *data, uint32_t size);
 	/* The connection has: nothing is asked any more. */
 	int (*ended)(void *context);

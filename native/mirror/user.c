@@ -8,7 +8,7 @@
  *   makes one for him).
  *
  * To find that out takes some 50 µs, and longer if the caller makes his directory in /proc slow: it is asked only when a
- * part of what there is has been taken, or where Python is asked, which takes longer; and never with a lock held.
+ * part of what there is has been taken, or before what takes much longer; and never with a lock held.
  *
  * Sources: user_namespaces(7), pid_namespaces(7), ioctl_nsfs(2).
  */

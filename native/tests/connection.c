@@ -37,14 +37,15 @@ static void note_data(const void *data, uint32_t size)
 	memcpy(asked.data, data, size < sizeof(asked.data) ? size : sizeof(asked.data));
 }
 
-static int decide_getattr(void *context, uint64_t node, struct cgfs_control_attributes *attributes)
+static int decide_snapshot(void *context, uint64_t node, struct cgfs_control_snapshot *snapshot, char *content, uint32_t room)
 {
+	int error = decide("snapshot", node, NULL);
+
 	(void)context;
-	*attributes = (struct cgfs_control_attributes){
-		.uid = 7, .gid = 8, .mode = 0640, .size = 9, .modified_ns = 10000000011, .changed_ns = 12000000013,
-		.lasting = is_lasting,
+	*snapshot = (struct cgfs_control_snapshot){
+		.uid = 7, .gid = 8, .mode = 0640, .modified_ns = 10000000011, .changed_ns = 12000000013, .lasting = is_lasting,
 	};
-	return decide("getattr", node, NULL);
+	return error ? error : snprintf(content, room, "content %u", asked.count);
 }
 
 static int decide_setattr(void *context, uint64_t node, const struct cgfs_caller *caller, const struct cgfs_control_change *change)
@@ -54,46 +55,35 @@ static int decide_setattr(void *context, uint64_t node, const struct cgfs_caller
 	return decide("setattr", node, caller);
 }
 
-static int decide_content(void *context, uint64_t node, char *data, uint32_t size, bool *lasting)
+static void note_opener(const struct cgfs_credentials *opener)
 {
-	int error = decide("content", node, NULL);
-
-	(void)context;
-	*lasting = is_lasting;
-	return error ? error : snprintf(data, size, "content %u", asked.count);
+	memset(&asked.opener, 0, sizeof(asked.opener));
+	if (!opener)
+		return;
+	asked.opener.uid = opener->uid;
+	asked.opener.process = opener->process;
+	asked.opener.capabilities = opener->capabilities;
 }
 
-static int decide_open(void *context, uint64_t node, const struct cgfs_caller *caller, char *opener, uint32_t room)
+static int decide_write(void *context, uint64_t node, const struct cgfs_credentials *opener, const struct cgfs_caller *caller,
+			const char *data, uint32_t size)
 {
-	int error = decide("open", node, caller);
+	int error = decide("write", node, caller);
 
 	(void)context;
-	return error ? error : snprintf(opener, room, "opener %u", asked.count);
-}
-
-static void note_opener(const char *opener, uint32_t size)
-{
-	snprintf(asked.opener, sizeof(asked.opener), "%.*s", (int)size, opener ? opener : "none");
-}
-
-static int decide_write(void *context, uint64_t node, const char *opener, uint32_t opener_size, const char *data, uint32_t size)
-{
-	int error = decide("write", node, NULL);
-
-	(void)context;
-	note_opener(opener, opener_size);
+	note_opener(opener);
 	note_data(data, size);
 	return error;
 }
 
-static int decide_ioctl(void *context, uint64_t node, const char *opener, uint32_t opener_size, const struct cgfs_caller *caller,
+static int decide_ioctl(void *context, uint64_t node, const struct cgfs_credentials *opener, const struct cgfs_caller *caller,
 			uint32_t command, const void *data, uint32_t size)
 {
 	int error = decide("ioctl", node, caller);
 
 	(void)context;
 	asked.command = command;
-	note_opener(opener, opener ? opener_size : 4);
+	note_opener(opener);
 	note_data(data, size);
 	return error;
 }
@@ -106,7 +96,7 @@ static int decide_ended(void *context)
 }
 
 static const struct cgfs_control_operations decider = {
-	decide_getattr, decide_setattr, decide_content, decide_open, decide_write, decide_ioctl, decide_ended,
+	decide_snapshot, decide_setattr, decide_write, decide_ioctl, decide_ended,
 };
 
 /* --- the connection -------------------------------------------------------------------------------------------------------- */

@@ -61,15 +61,18 @@ extern const char *const control_names[2];
 #define CONTROL(index) (NODE_CONTROL | (uint64_t)(index) << 56 | FUSE_ROOT_ID)
 
 /*
- * What whoever decides about them was asked last. Attributes are always the same ones; a content is "content N", the N-th
- * thing that was asked; both are lasting if is_lasting. Everything is answered with the errno in decision, if it is not 0.
+ * What whoever decides about them was asked last. Attributes are always the same ones, but for the size; a content is
+ * "content N", the N-th thing that was asked; both are lasting if is_lasting. Everything is answered with the errno in decision, if it is not 0.
  */
 struct asked {
 	const char *what;	/* NULL: nothing yet */
 	unsigned int count;
 	unsigned int ended;	/* how often the end of the connection was told */
 	uint64_t node;
-	char opener[32];	/* "opener N", the N-th thing that was asked; "none": there is none */
+	struct {
+		uint32_t uid, process;
+		uint64_t capabilities;
+	} opener;		/* all 0: there is none */
 	struct cgfs_caller caller;
 	struct cgfs_control_change change;
 	uint32_t command;

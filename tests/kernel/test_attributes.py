@@ -18,7 +18,7 @@ XATTR = f"trusted.cgfs.{FILE.name}.attributes"
 
 
 def who(uid: int, *capabilities: Capability, groups: tuple[int, ...] = ()) -> Credentials:
-    return Credentials(uid, uid, 1, "test", uid, frozenset(capabilities), struct.pack(f"={len(groups)}I", *groups))
+    return Credentials(uid, uid, 1, "test", frozenset(capabilities), struct.pack(f"={len(groups)}I", *groups))
 
 
 ROOT = who(0, *Capability)

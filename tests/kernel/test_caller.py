@@ -37,7 +37,7 @@ SYS_PIDFD_OPEN = 434
 
 
 def caller(tid: int, identity: Identity = ROOT) -> Caller:
-    return Caller(tid, identity.uid, identity.gid, user=identity.uid)
+    return Caller(tid, identity.uid, identity.gid)
 
 
 def open_descriptors() -> set[str]:
@@ -301,12 +301,19 @@ def test_credentials_are_those_of_the_moment() -> None:
         credentials = caller(user.pid, identity).credentials()
         capabilities = frozenset({OwnCapability.CHOWN, OwnCapability.NET_ADMIN})
         groups = struct.pack("=II", 7, 8)
-        assert credentials == Credentials(1000, 1001, user.pid, "user", 1000, capabilities, groups)
+        assert credentials == Credentials(1000, 1001, user.pid, "user", capabilities, groups)
         assert credentials.groups == {1001, 7, 8}
-    gone = Credentials(1000, 1001, 0, "?", 1000, frozenset(), b"")
+    gone = Credentials(1000, 1001, 0, "?", frozenset(), b"")
     assert gone.groups == {1001}
     assert caller(user.pid, identity).credentials() == gone
     assert credentials != gone
+
+
+def test_all_groups_are_known_however_many() -> None:
+    groups = tuple(range(2000, 2300))
+    identity = Identity(1000, 1001, groups=groups)
+    with Child(identity=identity) as user:
+        assert caller(user.pid, identity).credentials().groups == {1001, *groups}
 
 
 def test_ids_that_are_not_those_of_the_thread_have_nothing_of_the_threads() -> None:
@@ -332,15 +339,15 @@ def test_a_thread_is_its_process_s_and_has_a_name(child: Child) -> None:
     tid = child.call(start_thread)
     for thread in (child.pid, tid):
         assert caller(thread, ALICE).credentials().pid == child.pid
-    assert caller(child.pid, ALICE).who().command == "worker"
+    assert caller(child.pid, ALICE).credentials().command == "worker"
 
 
 def test_a_name_breaks_no_line_of_a_log(child: Child) -> None:
     child.call(set_name, b"a\nb \x1b[1m\xff")
-    assert caller(child.pid).who().command == r"a\nb \x1b[1m\xff"
+    assert caller(child.pid).credentials().command == r"a\nb \x1b[1m\xff"
 
 
 def test_whoever_is_gone_has_no_process_and_no_name(child: Child) -> None:
     child.kill()
     for gone in (caller(child.pid, ALICE), caller(0, ALICE)):
-        assert (gone.credentials().pid, gone.who().command) == (0, "?")
+        assert (gone.credentials().pid, gone.credentials().command) == (0, "?")

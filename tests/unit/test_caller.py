@@ -1,27 +1,43 @@
-"""Credentials that are kept with an open file: what is unpacked is what was packed."""
+"""Credentials: what C says of a thread, as Python has it."""
 
 import struct
 
 import pytest
 
+from cgfs._native import ffi
 from cgfs.caller import Capability, Credentials
 
 HIGHEST = 2**32 - 2
 
 
 @pytest.mark.parametrize(
-    ("credentials", "groups"),
+    ("fields", "credentials", "groups"),
     [
-        (Credentials(0, 0, 1, "init", 0, frozenset(Capability), b""), {0}),
-        (Credentials(HIGHEST, HIGHEST, 2**22, "", 2**64 - 1, frozenset(), b""), {HIGHEST}),
         (
-            Credentials(7, 8, 0, "?", 9, frozenset({Capability.NET_ADMIN}), struct.pack("=II", 9, HIGHEST)),
+            {"process": 1, "name": b"init", "capabilities": 2**64 - 1, "groups": 0},
+            Credentials(0, 0, 1, "init", frozenset(Capability), b""),
+            {0},
+        ),
+        (
+            {"uid": HIGHEST, "gid": HIGHEST, "process": 2**22, "name": b"", "groups": 0},
+            Credentials(HIGHEST, HIGHEST, 2**22, "", frozenset(), b""),
+            {HIGHEST},
+        ),
+        (
+            {"uid": 7, "gid": 8, "capabilities": 1 << 12, "n_groups": 2, "groups": (9, HIGHEST)},
+            Credentials(7, 8, 0, "?", frozenset({Capability.NET_ADMIN}), struct.pack("=II", 9, HIGHEST)),
             {8, 9, HIGHEST},
         ),
-        (Credentials(7, 8, 6, "n\u00e4me \\xff", 1 << 63 | 5, frozenset({Capability.CHOWN}), bytes(4 * 65536)), {8, 0}),
+        (
+            {"uid": 7, "gid": 8, "process": 6, "name": b"n\xc3\xa4me \xff\n", "n_groups": 65536, "groups": 65536},
+            Credentials(7, 8, 6, "n\u00e4me \\xff\\n", frozenset(), bytes(4 * 65536)),
+            {8, 0},
+        ),
     ],
     ids=["root", "highest", "groups", "many groups"],
 )
-def test_what_is_unpacked_is_what_was_packed(credentials: Credentials, groups: set[int]) -> None:
-    assert Credentials.unpack(credentials.pack()) == credentials
+def test_credentials_are_those_that_c_has_found(
+    fields: dict[str, object], credentials: Credentials, groups: set[int]
+) -> None:
+    assert Credentials.of(ffi.new("struct cgfs_credentials *", fields)) == credentials
     assert credentials.groups == groups

@@ -2,13 +2,14 @@
 
 import errno
 import logging
+from typing import Any
 
 import pytest
 
 from cgfs import edge
 from cgfs._native import ffi
-from cgfs.caller import Caller
-from cgfs.edge import Content, called_from_c
+from cgfs.caller import Caller, Credentials
+from cgfs.edge import Snapshot, called_from_c
 
 
 class Raising:
@@ -64,39 +65,64 @@ class Deciding:
         self._content = content
         self.asked: list[object] = []
 
+    def snapshot(self, node: int) -> Snapshot:
+        self.asked.append(node)
+        return Snapshot(1, 2, 0o640, self._content, 3, 4, lasting=True)
+
     def setattr(self, *arguments: object, **changes: object) -> None:
         self.asked.append((arguments, changes))
 
-    def content(self, node: int) -> Content:
-        return Content(self._content, lasting=True)
+    def write(self, *arguments: object) -> None:
+        self.asked.append(arguments)
 
     def ioctl(self, *arguments: object) -> None:
         self.asked.append(arguments)
 
 
+CALLER = Caller(1, 2, 2**32 - 2)
+
+
+def c_caller() -> Any:
+    return ffi.new("struct cgfs_caller *", (CALLER.tid, CALLER.uid, CALLER.gid))
+
+
+def c_opener() -> Any:
+    return ffi.new("struct cgfs_credentials *", {"uid": 7, "process": 8, "name": b"opener", "groups": 0})
+
+
+OPENER = Credentials(7, 0, 8, "opener", frozenset(), b"")
+
+
 def test_what_is_not_to_be_changed_is_none() -> None:
     control = Deciding()
     handle = ffi.new_handle(control)
-    caller = ffi.new("struct cgfs_caller *", {"tid": 1, "uid": 2, "gid": 2**32 - 2, "user": 2**63})
     change = ffi.new("struct cgfs_control_change *", {"mode": -1, "uid": 0, "gid": 2**32 - 2})
-    assert edge.OPERATIONS.setattr(handle, 7, caller, change) == 0
-    assert control.asked == [((7, Caller(1, 2, 2**32 - 2, 2**63)), {"mode": None, "uid": 0, "gid": 2**32 - 2})]
+    assert edge.OPERATIONS.setattr(handle, 7, c_caller(), change) == 0
+    assert control.asked == [((7, CALLER), {"mode": None, "uid": 0, "gid": 2**32 - 2})]
 
 
 @pytest.mark.parametrize(("content", "outcome"), [(b"", 0), (b"none\n", 5), (b"longer", -errno.EFBIG)])
-def test_a_content_is_written_as_far_as_there_is_room(content: bytes, outcome: int) -> None:
+def test_a_content_is_put_where_there_is_room(content: bytes, outcome: int) -> None:
     handle = ffi.new_handle(Deciding(content))
-    data, lasting = ffi.new("char[]", 8), ffi.new("bool *")
-    assert edge.OPERATIONS.content(handle, 7, data, 5, lasting) == outcome
-    assert lasting[0]
+    data, snapshot = ffi.new("char[]", 8), ffi.new("struct cgfs_control_snapshot *")
+    assert edge.OPERATIONS.snapshot(handle, 7, snapshot, data, 5) == outcome
     assert bytes(ffi.buffer(data)) == (content if outcome >= 0 else b"").ljust(8, b"\0")
+    if outcome >= 0:
+        assert (snapshot.uid, snapshot.gid, snapshot.mode) == (1, 2, 0o640)
+        assert (snapshot.modified_ns, snapshot.changed_ns, snapshot.lasting) == (3, 4, True)
 
 
 def test_whoever_has_not_opened_for_writing_is_none() -> None:
     control = Deciding()
     handle = ffi.new_handle(control)
-    caller = ffi.new("struct cgfs_caller *", {"tid": 1, "uid": 2, "gid": 3, "user": 2})
     data = ffi.new("char[]", b"data")
-    assert edge.OPERATIONS.ioctl(handle, 7, ffi.NULL, 0, caller, 9, data, 4) == 0
-    assert edge.OPERATIONS.ioctl(handle, 7, data, 0, caller, 9, data, 2) == 0
-    assert control.asked == [(7, None, Caller(1, 2, 3, 2), 9, b"data"), (7, b"", Caller(1, 2, 3, 2), 9, b"da")]
+    assert edge.OPERATIONS.ioctl(handle, 7, ffi.NULL, c_caller(), 9, data, 4) == 0
+    assert edge.OPERATIONS.ioctl(handle, 7, c_opener(), c_caller(), 9, data, 2) == 0
+    assert control.asked == [(7, None, CALLER, 9, b"data"), (7, OPENER, CALLER, 9, b"da")]
+
+
+def test_a_write_comes_with_its_opener_and_its_writer() -> None:
+    control = Deciding()
+    handle = ffi.new_handle(control)
+    assert edge.OPERATIONS.write(handle, 7, c_opener(), c_caller(), ffi.new("char[]", b"none"), 4) == 0
+    assert control.asked == [(7, OPENER, CALLER, b"none")]
