@@ -45,8 +45,8 @@ struct loop {
 	struct worker *retired;		/* to be joined */
 	unsigned int n_workers, n_idle, n_readers;
 	struct share *shares;		/* of the users for whom a worker waits: loop_share.c */
-	unsigned int n_waiting;		/* workers, for all users but root */
-	unsigned int n_waiting_all;
+	unsigned int n_waiting_others;	/* workers, for all users but root */
+	unsigned int n_waiting_all;	/* workers */
 	uint64_t early[N_EARLY];	/* interrupts that were read before their request was taken up; 0: none */
 	unsigned int n_early;		/* how many there have been; the newest is before it, modulo N_EARLY */
 	bool watcher_asleep;

@@ -58,7 +58,7 @@ static unsigned int most_of(const struct loop *loop, const struct share *share)
 {
 	if (share->user == 0)
 		return SHARE_OF_ROOT;
-	return loop->n_waiting < SHARE_OF_OTHERS ? SHARE_OF_USER : FEW;
+	return loop->n_waiting_others < SHARE_OF_OTHERS ? SHARE_OF_USER : FEW;
 }
 
 static bool has_caller(uint32_t opcode)
@@ -130,7 +130,7 @@ void share_take(struct worker *worker, bool expected)
 	share->n_waiting++;
 	share->surprised |= !expected;
 	worker->loop->n_waiting_all++;
-	worker->loop->n_waiting += share->user != 0;
+	worker->loop->n_waiting_others += share->user != 0;
 }
 
 /* Unlink and return the kept request that *link points to. */
@@ -162,7 +162,7 @@ static void leave(struct worker *worker)
 	worker->share = NULL;
 	share->n_waiting--;
 	worker->loop->n_waiting_all--;
-	worker->loop->n_waiting -= share->user != 0;
+	worker->loop->n_waiting_others -= share->user != 0;
 	if (!share->n_waiting && !share->first)
 		share_remove(worker->loop, share);
 }
