@@ -66,6 +66,6 @@ def test_it_is_eio_for_that_request_and_takes_nothing_down(overlay: Overlay, twi
         assert path.read_text() == control.shown(prog_fd)
         assert os.write(fd, b"none") == 4
     assert path.read_text() == "none\n"
-    for what in ("getattr", "content", "write", "setattr", "ioctl"):
+    for what in ("snapshot", "write", "setattr", "ioctl"):
         assert f"ERROR {what} of a control file" in overlay.log()
     assert "ZeroDivisionError: surprise" in overlay.log()
