@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The requests on control files. What is known here (known.c) is answered here, and so are opens: of one for writing it is
- * kept who has made it, to be judged by when something is to be changed. Everything else is asked of whoever decides about control files (struct cgfs_control_operations), in the
- * thread that has the request. It may wait: for its caller, and nobody else.
+ * The requests on control files. What is known here (known.c) is answered here. So are opens: who opens a file for writing is
+ * kept with it, and judged when he changes something. Everything else is asked of whoever decides about control files (struct
+ * cgfs_control_operations), in the thread that has the request. It may wait: for its caller, and nobody else.
  *
  * A reader sees one content whole, that of his read at offset 0.
  */
