@@ -73,6 +73,11 @@ class Caller:
     uid: int
     gid: int
 
+    @classmethod
+    def of(cls, caller: Any) -> Self:
+        """Of C's struct cgfs_caller."""
+        return cls(caller.tid, caller.uid, caller.gid)
+
     def open_program(self, number: int) -> Program:
         """A copy of the BPF program that is open in the thread as descriptor *number*; the caller owns it then.
 

@@ -91,20 +91,20 @@ def _snapshot(control: Control, node: int, answer: Any, content: Any, room: int)
 @called_from_c
 def _setattr(control: Control, node: int, caller: Any, change: Any) -> None:
     mode, uid, gid = (None if value < 0 else value for value in (change.mode, change.uid, change.gid))
-    control.setattr(node, _caller(caller), mode=mode, uid=uid, gid=gid)
+    control.setattr(node, Caller.of(caller), mode=mode, uid=uid, gid=gid)
 
 
 @ffi.def_extern("cgfs_python_write", error=-errno.EIO)
 @called_from_c
 def _write(control: Control, node: int, opener: Any, caller: Any, data: Any, size: int) -> None:
-    control.write(node, Credentials.of(opener), _caller(caller), _bytes(data, size))
+    control.write(node, Credentials.of(opener), Caller.of(caller), _bytes(data, size))
 
 
 @ffi.def_extern("cgfs_python_ioctl", error=-errno.EIO)
 @called_from_c
 def _ioctl(control: Control, node: int, opener: Any, caller: Any, command: int, data: Any, size: int) -> None:
     who = None if opener == ffi.NULL else Credentials.of(opener)
-    control.ioctl(node, who, _caller(caller), command, _bytes(data, size))
+    control.ioctl(node, who, Caller.of(caller), command, _bytes(data, size))
 
 
 @ffi.def_extern("cgfs_python_ended", error=-errno.EIO)
@@ -115,10 +115,6 @@ def _ended(control: Control) -> None:
 
 def _bytes(data: Any, size: int) -> bytes:
     return bytes(ffi.buffer(data, size))
-
-
-def _caller(caller: Any) -> Caller:
-    return Caller(caller.tid, caller.uid, caller.gid)
 
 
 OPERATIONS: Any = ffi.new(

@@ -1,8 +1,8 @@
 """What a control file looks like to stat, open, read, write and ioctl.
 
-The mirror answers itself what it knows: what is still as it was said before, an open for reading, that there are no
-extended attributes, that an fsync succeeds, and nothing is made or removed. What is in a file is cgfs/attached.py's,
-and changing that cgfs/changes.py's. The public ABI of the ioctl is native/include/cgfs.h.
+The mirror answers itself what it knows: what is still as it was said before, an open, that there are no extended
+attributes, that an fsync succeeds, and nothing is made or removed. What is in a file is cgfs/attached.py's, and
+changing that cgfs/changes.py's. The public ABI of the ioctl is native/include/cgfs.h.
 
 st_size is the length of the content, for those who go by it.
 """

@@ -188,6 +188,7 @@ static const struct cgfs_credentials *opener_of(const struct open_file *file)
 	return file->opener ? (const struct cgfs_credentials *)file->opener->data : NULL;
 }
 
+/* O_TRUNC and O_APPEND mean nothing. */
 void handle_control_open(struct request *request)
 {
 	const struct fuse_open_in *in = request->body;

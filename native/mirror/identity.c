@@ -139,9 +139,9 @@ static uint64_t capabilities_here(uint32_t tid, uint64_t effective)
 }
 
 /*
- * Without a tid, nothing is known, and nothing is granted. The same where the task's own ids in /proc are not those that the request carries: then somebody acts under
- * credentials for the moment (a personality of io_uring, a file system stacked on this one), and those that /proc
- * shows are not they.
+ * Without a tid, nothing is known, and nothing is granted. The same where the task's own ids in /proc are not those that
+ * the request carries: then somebody acts under credentials for the moment (a personality of io_uring, a file system
+ * stacked on this one), and those that /proc shows are not they.
  */
 int identity_credentials(uint32_t tid, uint32_t uid, uint32_t gid, struct credentials *credentials)
 {

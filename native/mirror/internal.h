@@ -256,11 +256,8 @@ int identity_take_owner(struct identity *identity, uint32_t uid, uint32_t gid);
 bool identity_owner_may(int fd, uint32_t uid, mode_t needed);
 /* For a write judged by the writer's capabilities on a file that the opener opened: capabilities only. */
 int identity_take_capabilities(struct identity *identity, uint32_t tid);
-/*
- * What the task tid (uid, gid: as above) may do, in groups and effective capabilities. credentials_free()
- * either way. Returns 0 or -errno.
- */
 struct credentials;
+/* What the task tid may do, as identity_take() takes it on. Returns 0 or -errno; credentials_free() either way. */
 int identity_credentials(uint32_t tid, uint32_t uid, uint32_t gid, struct credentials *credentials);
 
 /* A tid, or 0 where the daemon's /proc is not of its own PID namespace and has another task by that number. */
@@ -323,7 +320,7 @@ struct open_file {
 	char *snapshot;		/* what a reader in another PID namespace sees, as of its read at offset 0 */
 	size_t snapshot_size;
 	struct content *content;	/* of a control file: what its reader reads, as of his read at offset 0; or NULL */
-	struct content *opener;	/* of one that is open for writing: who has opened it, as whoever decides has put it */
+	struct content *opener;	/* of one that is open for writing: who has opened it, a struct cgfs_credentials */
 	atomic_uint references;
 };
 

@@ -230,6 +230,7 @@ struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, s
 void know(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr, struct content *content)
 {
 	struct known *known = mirror->known;
+	struct answer *place = place_of(known, state->node);
 	size_t size = offsetof(struct state, notes) + state->notes_size;
 	struct state *copy = state->is_whole ? malloc(size) : NULL;
 
@@ -237,10 +238,10 @@ void know(const struct cgfs_mirror *mirror, const struct state *state, const str
 		return;
 	memcpy(copy, state, size);
 	pthread_mutex_lock(&known->lock);
-	forget(known, place_of(known, state->node));
+	forget(known, place);
 	for (size_t i = 0; i < PLACES && known->n_bytes + content->size > MOST_BYTES; i++)
 		forget(known, &known->places[i]);
-	*place_of(known, state->node) = (struct answer){.state = copy, .attr = *attr, .content = content_share(content)};
+	*place = (struct answer){.state = copy, .attr = *attr, .content = content_share(content)};
 	known->n_bytes += content->size;
 	pthread_mutex_unlock(&known->lock);
 }

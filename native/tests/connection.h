@@ -62,7 +62,8 @@ extern const char *const control_names[2];
 
 /*
  * What whoever decides about them was asked last. Attributes are always the same ones, but for the size; a content is
- * "content N", the N-th thing that was asked; both are lasting if is_lasting. Everything is answered with the errno in decision, if it is not 0.
+ * "content N", the N-th thing that was asked; both are lasting if is_lasting. Everything is answered with the errno in
+ * decision, if it is not 0.
  */
 struct asked {
 	const char *what;	/* NULL: nothing yet */
