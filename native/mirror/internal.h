@@ -43,10 +43,12 @@ struct replay;		/* replay.c */
 
 struct request;
 
+#define MAX_READERS 8
+
 /* One mount. Written by mirror.c before the first thread starts, and constant then. */
 struct cgfs_mirror {
 	void (*handle)(struct request *request);	/* dispatch(); tests have others */
-	unsigned int n_readers;		/* threads that read the connection when nothing waits; tests have one, for the order */
+	unsigned int n_readers;		/* at most MAX_READERS: threads that read the connection when nothing waits; tests have one, for the order */
 	int fuse_fd;		/* the connection; what is read from a clone can be answered there only: there are none */
 	int source_fd;		/* O_RDONLY directory: SOURCE, as root */
 	int mount_fd;		/* the same, for open_by_handle_at */

@@ -91,8 +91,8 @@ static void end(struct loop *loop)
 /* --- one request ------------------------------------------------------------------------------------------------- */
 
 /*
- * Find out who is behind the caller. It may take as long as the caller likes, whose /proc it is about: so the request is at
- * hand already, and the watcher gets another reader if need be. Lock held, but not meanwhile.
+ * Find out who is behind the caller. On a kernel before 6.11 it may take as long as the caller likes (user.c): so the request
+ * is at hand already, and the watcher gets another reader if need be. Lock held, but not meanwhile.
  */
 static void ask_for_user(struct worker *self, const struct fuse_in_header *header)
 {
@@ -104,12 +104,12 @@ static void ask_for_user(struct worker *self, const struct fuse_in_header *heade
 	self->user = user;
 }
 
-/* Take up the request in the worker's buffer. Returns false if it was kept for later. */
+/* Take up the request in the worker's buffer. Returns false if it was kept for later, or refused. */
 static bool begin(struct worker *self, size_t size)
 {
 	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
 	struct loop *loop = self->loop;
-	bool kept = false;
+	bool deferred = false;
 
 	pthread_mutex_lock(&loop->lock);
 	self->unique = header->unique;
@@ -121,8 +121,8 @@ static bool begin(struct worker *self, size_t size)
 	if (self->reads && share_is_crowded(loop))
 		ask_for_user(self, header);
 	if (self->reads)
-		kept = share_keep(self, size);
-	if (kept) {
+		deferred = share_defer(self, size);
+	if (deferred) {
 		if (self->interrupted)
 			share_interrupt(loop, header->unique);
 		self->unique = 0;
@@ -131,7 +131,7 @@ static bool begin(struct worker *self, size_t size)
 		stop_reading(self, true);
 	}
 	pthread_mutex_unlock(&loop->lock);
-	return !kept;
+	return !deferred;
 }
 
 /* Returns the size of the next request to handle, which is in the worker's buffer, or 0. */

@@ -11,6 +11,8 @@
 #define REQUEST_SIZE (MAX_IO + 4096)
 /* The largest reply: MAX_IO bytes behind a header. */
 #define REPLY_SIZE (MAX_IO + 4096)
+/* All readers and those who may wait: loop_share.c says how many that are. */
+#define MAX_WORKERS 1000
 /* Ends a worker's system call with EINTR. Blocked in all other threads. */
 #define INTERRUPT_SIGNAL (SIGRTMIN + 3)
 
@@ -69,10 +71,10 @@ bool share_is_crowded(const struct loop *loop);
 /* Whether the request in the worker's buffer may wait unexpectedly, since another one of its user does. */
 bool share_expects_surprise(const struct worker *worker);
 /*
- * Keep the request of that size in the worker's buffer for later, if as many workers wait for its user as may. Returns
- * whether it was kept; if not, it is to be handled now.
+ * If as many workers wait for the user of the request of that size in the worker's buffer as may, keep it for later, or refuse
+ * it. Returns whether that was done; if not, it is to be handled now.
  */
-bool share_keep(struct worker *worker, size_t size);
+bool share_defer(struct worker *worker, size_t size);
 /* From now on the worker waits for the user of its request; not expected: its handler has not said that it may. */
 void share_take(struct worker *worker, bool expected);
 /*

@@ -6,20 +6,29 @@
  * Whoever can read a directory can make all wait who want a name in it: by a getdents(2) whose buffer is never there, for
  * one. Those who wait on cgroup2 itself are so many threads of his own; here each would hold a worker of everybody's.
  *
+ * A LOOKUP is never kept. Until it is answered, everybody who wants that name waits with it in the kernel; and everybody who
+ * wants any name in that directory, if it is part of an open(2) with O_CREAT, which who may not write there can try, too. So
+ * LOOKUPs have a share as large again for themselves, and what is too many even then is refused.
+ *
  * Many users together must not have all workers either: from some point on each has a few only. Root's share is for itself.
  * Messages for which nobody waits, and which wait for nobody, are outside of all this.
+ *
+ * Sources: d_alloc_parallel in fs/dcache.c, open_last_lookups in fs/namei.c.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "loop.h"
 
-/* Together with the readers, what worker.c allows at most. */
 #define SHARE_OF_ROOT 200
 #define SHARE_OF_USER 64
-#define SHARE_OF_OTHERS 128	/* of all but root: then each has FEW */
+#define SHARE_OF_OTHERS 256	/* of all but root: then each has FEW */
 #define FEW 8
+#define LOOKUPS 2		/* so many times these, with LOOKUPs */
+#define MANY_USERS 16		/* who find that each has FEW */
 #define CROWD 16		/* waiting workers: from here on a user is who is behind a container (user.c), not a uid */
+_Static_assert(MAX_WORKERS >= MAX_READERS + LOOKUPS * (SHARE_OF_ROOT + MANY_USERS * FEW) + SHARE_OF_OTHERS,
+	       "one still reads when so many wait");
 
 /* Of one user's requests. Nearly all have 100 bytes, and each has a thread of his that waits. */
 #define MOST_KEPT_BYTES (16u << 20)
@@ -53,12 +62,16 @@ static struct share *share_of(const struct loop *loop, uint64_t user)
 	return share;
 }
 
-/* How many workers may wait for that user now. */
-static unsigned int most_of(const struct loop *loop, const struct share *share)
+/* How many workers may wait for that user now, where such a request is one more. */
+static unsigned int most_of(const struct loop *loop, const struct share *share, uint32_t opcode)
 {
+	unsigned int most = FEW;
+
 	if (share->user == 0)
-		return SHARE_OF_ROOT;
-	return loop->n_waiting_others < SHARE_OF_OTHERS ? SHARE_OF_USER : FEW;
+		most = SHARE_OF_ROOT;
+	else if (loop->n_waiting_others < SHARE_OF_OTHERS)
+		most = SHARE_OF_USER;
+	return opcode == FUSE_LOOKUP ? LOOKUPS * most : most;
 }
 
 static bool has_caller(uint32_t opcode)
@@ -75,34 +88,43 @@ bool share_expects_surprise(const struct worker *worker)
 	return share && share->surprised && has_caller(header->opcode);
 }
 
-/* Without memory for it, the caller is told so. */
-static void keep(struct share *share, const struct worker *worker, size_t size)
+static void refuse(const struct worker *worker)
 {
-	const struct fuse_in_header *header = (const struct fuse_in_header *)worker->request;
-	struct request request = {.mirror = worker->loop->mirror, .header = header};
-	struct kept *kept = NULL;
+	struct request request = {
+		.mirror = worker->loop->mirror,
+		.header = (const struct fuse_in_header *)worker->request,
+	};
 
-	if (share->kept_bytes + size <= MOST_KEPT_BYTES)
-		kept = malloc(sizeof(*kept) + size);
-	if (!kept) {
-		reply_error(&request, -ENOMEM);
-		return;
-	}
+	reply_error(&request, -ENOMEM);
+}
+
+/* Returns false if there is no memory for it. */
+static bool keep(struct share *share, const struct worker *worker, size_t size)
+{
+	struct kept *kept;
+
+	if (share->kept_bytes + size > MOST_KEPT_BYTES)
+		return false;
+	kept = malloc(sizeof(*kept) + size);
+	if (!kept)
+		return false;
 	*kept = (struct kept){.size = size};
 	memcpy(kept->request, worker->request, size);
 	*share->last = kept;
 	share->last = &kept->next;
 	share->kept_bytes += size;
+	return true;
 }
 
-bool share_keep(struct worker *worker, size_t size)
+bool share_defer(struct worker *worker, size_t size)
 {
 	const struct fuse_in_header *header = (const struct fuse_in_header *)worker->request;
 	struct share *share = share_of(worker->loop, worker->user);
 
-	if (!share || !has_caller(header->opcode) || share->n_waiting < most_of(worker->loop, share))
+	if (!share || !has_caller(header->opcode) || share->n_waiting < most_of(worker->loop, share, header->opcode))
 		return false;
-	keep(share, worker, size);
+	if (header->opcode == FUSE_LOOKUP || !keep(share, worker, size))
+		refuse(worker);
 	return true;
 }
 
@@ -177,7 +199,7 @@ size_t share_give(struct worker *worker)
 	if (!share)
 		return 0;
 	/* Those that stay go on with what is kept. */
-	if (!share->first || loop->ended || share->n_waiting > most_of(loop, share)) {
+	if (!share->first || loop->ended || share->n_waiting > most_of(loop, share, 0)) {
 		leave(worker);
 		return 0;
 	}

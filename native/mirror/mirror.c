@@ -17,7 +17,6 @@
 
 #define OLDEST_MINOR 31		/* Linux 5.4: FUSE_NO_OPENDIR_SUPPORT, FUSE_MAX_PAGES and what they rest on */
 #define MAX_CONTROL_FILES 127
-#define MAX_READERS 8
 
 /* FUSE_HANDLE_KILLPRIV_V2: whether a change takes set-id bits away is cgroup2's to say, and it has other rules. */
 static const uint64_t WANTED = FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS |

@@ -7,17 +7,41 @@
  * - in a PID namespace alone, as that: only root can make one without a user namespace (and who has a set-uid program that
  *   makes one for him).
  *
- * To find that out takes some 50 µs, and longer if the caller makes his directory in /proc slow: it is asked only when a
- * part of what there is has been taken, or before what takes much longer; and never with a lock held.
+ * To find that out takes some 20 µs: it is asked only when a part of what there is has been taken, or before what takes much
+ * longer; and never with a lock held.
  *
- * Sources: user_namespaces(7), pid_namespaces(7), ioctl_nsfs(2).
+ * Sources: user_namespaces(7), pid_namespaces(7), ioctl_nsfs(2), pidfd_open(2); linux/pidfd.h of Linux 6.11.
  */
 #include "user.h"
 
+#include <fcntl.h>
 #include <linux/nsfs.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #define IS_NAMESPACE (1ull << 63)
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+#ifndef PIDFD_GET_USER_NAMESPACE
+#define PIDFD_GET_PID_NAMESPACE _IO(0xFF, 5)
+#define PIDFD_GET_USER_NAMESPACE _IO(0xFF, 9)
+#endif
+
+/*
+ * A descriptor of the task's namespace, or -1. From a pidfd, where nobody can make anybody wait. A kernel before 6.11 gives
+ * it by /proc only, where the task's owner can.
+ */
+static int namespace_of(uint32_t tid, unsigned long pidfd_request, const char *name)
+{
+	CLEANUP_FD int task = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
+	int fd = task < 0 ? -1 : ioctl(task, pidfd_request);
+
+	if (fd < 0 && (errno == EINVAL || errno == ENOTTY))
+		fd = namespace_open(tid, name);
+	return fd < 0 ? -1 : fd;
+}
 
 static uint64_t id_of(int namespace_fd)
 {
@@ -54,15 +78,18 @@ static uint64_t user_behind(int namespace_fd)
 uint64_t user_of(uint32_t tid, uint32_t uid)
 {
 	const struct own_namespaces *own = identity_own_namespaces();
-	uint64_t user_namespace, pid_namespace;
-	int fd;
+	CLEANUP_FD int pid_namespace = -1;
+	int user_namespace;
 
 	tid = identity_visible_tid(tid);
-	if (!tid || namespace_id(tid, "user", &user_namespace) || namespace_id(tid, "pid", &pid_namespace))
+	user_namespace = tid ? namespace_of(tid, PIDFD_GET_USER_NAMESPACE, "user") : -1;
+	if (user_namespace < 0)
 		return uid;
-	if (user_namespace != own->user) {
-		fd = namespace_open(tid, "user");
-		return fd < 0 ? IS_NAMESPACE | user_namespace : user_behind(fd);
-	}
-	return pid_namespace != own->pid ? IS_NAMESPACE | pid_namespace : uid;
+	if (id_of(user_namespace) != own->user)
+		return user_behind(user_namespace);
+	close(user_namespace);
+	pid_namespace = namespace_of(tid, PIDFD_GET_PID_NAMESPACE, "pid");
+	if (pid_namespace < 0 || id_of(pid_namespace) == own->pid)
+		return uid;
+	return IS_NAMESPACE | id_of(pid_namespace);
 }

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* All readers, those who may wait (loop_share.c), and some more. */
-#define MAX_WORKERS 410
 #define STACK_SIZE (1024 * 1024)	/* Python runs in workers, too */
 
 void worker_free(struct worker *worker)

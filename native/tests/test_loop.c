@@ -8,9 +8,11 @@
 #include "connection.h"
 #include "test.h"
 
-/* FUSE_WRITE waits here until the test lets one go, the way a write to a cgroup file may; FUSE_STATFS does so too, but
- * does not say before that it may wait. */
+/* FUSE_WRITE waits here until the test lets one go, the way a write to a cgroup file may; FUSE_STATFS does so too, and the
+ * lookup of SLOW_NAME, but they do not say before that they may wait. */
 static int gate;
+
+#define SLOW_NAME "slow"
 
 static void pass_gate(struct request *request)
 {
@@ -32,6 +34,12 @@ static void handle_slowly(struct request *request)
 		break;
 	case FUSE_STATFS:
 		pass_gate(request);
+		break;
+	case FUSE_LOOKUP:
+		if (strcmp(request->body, SLOW_NAME) == 0)
+			pass_gate(request);
+		else
+			dispatch(request);
 		break;
 	default:
 		dispatch(request);
@@ -140,6 +148,45 @@ TEST(loop_serves_what_had_to_wait_for_a_thread)
 
 /* More than there are threads for anybody. */
 enum { MANY = 450 };
+
+static int32_t look_up(struct connection *connection, const char *name)
+{
+	return connection_ask(connection, FUSE_LOOKUP, FUSE_ROOT_ID, NULL, 0, name, strlen(name) + 1)->error;
+}
+
+TEST(loop_looks_names_up_for_a_user_whose_other_requests_are_kept)
+{
+	struct connection connection;
+
+	open_slow(&connection);
+	connection.uid = 1000;
+	for (int i = 0; i < MANY; i++)
+		send_slow(&connection, FUSE_WRITE);
+	CHECK(look_up(&connection, "cgroup.procs") == 0);
+	CHECK(look_up(&connection, "no-such-name") == -ENOENT);
+	let_go(MANY);
+	receive_all(&connection, MANY);
+	close_slow(&connection);
+}
+
+TEST(loop_refuses_the_lookups_that_are_too_many)
+{
+	enum { MAY_WAIT = 128 };
+	struct connection connection;
+
+	open_slow(&connection);
+	connection.uid = 1000;
+	for (int i = 0; i < MANY; i++)
+		connection_send(&connection, FUSE_LOOKUP, FUSE_ROOT_ID, NULL, 0, SLOW_NAME, sizeof(SLOW_NAME));
+	for (int i = MAY_WAIT; i < MANY; i++)
+		CHECK(connection_receive(&connection)->error == -ENOMEM);
+	CHECK(look_up(&connection, "cgroup.procs") == -ENOMEM);
+	connection.uid = 2000;
+	CHECK(look_up(&connection, "cgroup.procs") == 0);
+	let_go(MAY_WAIT);
+	receive_all(&connection, MAY_WAIT);
+	close_slow(&connection);
+}
 
 TEST(loop_answers_others_while_one_user_waits_with_more_requests_than_there_are_threads)
 {

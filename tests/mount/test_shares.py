@@ -23,7 +23,8 @@ from tests.support.hold import held, waiting_threads
 from tests.support.users import ALICE, BOB, HOST, ROOT, Identity, Namespaces
 from tests.support.waiting import until
 
-MANY_THREADS = 450  # more than the daemon has workers
+MANY_WAIT = 64
+MANY_THREADS = 450  # more than may wait for one user
 NOFILE = 512
 SHARE = NOFILE // 4
 FIRST_UID = 3000
@@ -109,16 +110,33 @@ def _try_to_make(directory: Path) -> None:
         directory.mkdir()
 
 
-def _look_up(path: Path) -> bool:
+def _unknown_name(native: Path) -> Path:
+    """A directory whose name the kernel does not know on the mirror: it has not heard of *native* when it is made."""
+    (native / "above" / "name").mkdir(parents=True)
+    return native / "above" / "name"
+
+
+def _exists(path: Path) -> bool:
     return path.exists()
 
 
 @both
+def test_who_has_had_his_share_holds_no_name(overlay: Overlay, twin: Twin) -> None:
+    """Two who look the same name up wait together, in the kernel, for the answer to the first."""
+    slow, name = twin.native / "slow", _unknown_name(twin.native)
+    slow.mkdir()
+    with Child(identity=ALICE) as many, Child(identity=ALICE) as one_more, slow_directory(slow):
+        many.call(_look_many_names_up, overlay.path(slow), 1)
+        until(lambda: waiting_threads(overlay.pid) >= MANY_WAIT, "as many wait as may")
+        one_more.begin(_exists, overlay.path(name))
+        assert run(lambda: _exists(overlay.path(name)), identity=BOB)
+
+
+@both
 def test_who_makes_his_proc_slow_holds_up_nobody_else(overlay: Overlay, twin: Twin) -> None:
-    """Where many wait, the daemon asks /proc who somebody is. It is his own directory there."""
-    slow, other = twin.native / "slow", twin.native / "other"
-    for directory in (slow, other):
-        directory.mkdir()
+    """Where many wait, the daemon asks who somebody is. His directory in /proc is his own."""
+    slow, name = twin.native / "slow", _unknown_name(twin.native)
+    slow.mkdir()
     with contextlib.ExitStack() as stack:
         many, maker = (stack.enter_context(Child(identity=identity)) for identity in (ALICE, ROOT))
         callers = [stack.enter_context(Child()) for _ in range(12)]
@@ -130,8 +148,8 @@ def test_who_makes_his_proc_slow_holds_up_nobody_else(overlay: Overlay, twin: Tw
         maker.call(_make_all_in_threads, [directory / "new" for directory in directories])
         until(lambda: waiting_threads(maker.pid) == len(callers), "everybody's directory in /proc is slow")
         for caller in callers:
-            caller.begin(_look_up, overlay.path(other) / f"nothing-{caller.pid}")
-        assert run(lambda: _sees_new_names(overlay.path(other)), identity=BOB)
+            caller.begin(_exists, overlay.path(name))
+        assert run(lambda: _exists(overlay.path(name)) and _sees_new_names(overlay.path(name)), identity=BOB)
 
 
 # --- descriptors ------------------------------------------------------------------------------------------------------
