@@ -169,12 +169,31 @@ void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand)
 
 /* --- what is stale ----------------------------------------------------------------------------------------------------- */
 
-static void tell_of_creation(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item, bool first)
+/* Whether the kernel knows it. */
+static bool forget_once(const struct cgfs_mirror *mirror, struct stale_round *round, uint64_t node)
 {
-	if (forget_attributes(mirror, item->node))
-		return;
+	size_t slot = (node ^ node >> 10) % N_TOLD;
+
+	if (round->told[slot].number != round->number || round->told[slot].node != node) {
+		round->told[slot].number = round->number;
+		round->told[slot].node = node;
+		round->told[slot].known = !forget_attributes(mirror, node);
+	}
+	return round->told[slot].known;
+}
+
+void stale_forget(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item)
+{
+	if (item->what == STALE_DELETED)
+		forget_once(mirror, round, node_id(mirror, NULL, item->child));
+	if (item->what != STALE_CHILDREN && item->what != STALE_ALL)
+		item->known = forget_once(mirror, round, item->node);
+}
+
+static void tell_of_creation(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item)
+{
 	add(lanes, EXPIRE_LISTING, item->node);
-	if (first)
+	if (item->first)
 		replay_add(mirror, REPLAY_CREATED, item->node, item->name, 0);
 }
 
@@ -184,57 +203,58 @@ static void tell_of_creation(struct cgfs_mirror *mirror, struct lanes *lanes, co
  * finds out that what it stood for is gone (stale.c), but where the kernel knows it from such a listing only: that name
  * is believed until its time is up.
  */
-static void tell_of_removal(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item, bool first)
+static void tell_of_removal(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item)
 {
 	uint64_t child = node_id(mirror, NULL, item->child);
 
-	forget_attributes(mirror, child);
-	if (forget_attributes(mirror, item->node)) {
+	if (!item->known) {
 		watch_note_expired(mirror, child);
 		return;
 	}
 	lanes_add(lanes, EXPIRE_NAME, item->node, item->name, child, false);
 	add(lanes, EXPIRE_LISTING, item->node);
-	if (first)
+	if (item->first)
 		replay_add(mirror, REPLAY_DELETED, item->node, item->name, item->child);
 }
 
-static void tell_of_removal_by_us(struct cgfs_mirror *mirror, struct lanes *lanes, uint64_t dir)
+/* If it is not known, what the kernel had under that name was another directory, and it will never say that it forgets
+ * this. */
+static void tell_of_removal_by_us(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item)
 {
-	/* If it is not known, what the kernel had under that name was another directory, and it will never say that it
-	 * forgets this. */
-	if (forget_attributes(mirror, dir))
-		removed_forget(mirror, dir);
+	if (item->known)
+		add(lanes, EXPIRE_ALL_FILES, item->node);
 	else
-		add(lanes, EXPIRE_ALL_FILES, dir);
+		removed_forget(mirror, item->node);
 }
 
-void stale_tell(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item, bool first)
+void stale_give_to_lanes(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item)
 {
 	switch (item->what) {
 	case STALE_CREATED:
-		tell_of_creation(mirror, lanes, item, first);
+		if (item->known)
+			tell_of_creation(mirror, lanes, item);
 		break;
 	case STALE_DELETED:
-		tell_of_removal(mirror, lanes, item, first);
+		tell_of_removal(mirror, lanes, item);
 		break;
 	case STALE_NODE:
+		break;
 	case STALE_EVENT:
-		if (!forget_attributes(mirror, item->node) && first && item->what == STALE_EVENT)
+		if (item->known && item->first)
 			replay_add(mirror, REPLAY_MODIFIED, item->node, NULL, 0);
 		break;
 	case STALE_FILES:
-		if (!forget_attributes(mirror, item->node))
+		if (item->known)
 			add(lanes, EXPIRE_FILES, item->node);
 		break;
 	case STALE_CHILDREN:
 		add(lanes, EXPIRE_CHILDREN, item->node);
 		break;
 	case STALE_REMOVED:
-		tell_of_removal_by_us(mirror, lanes, item->node);
+		tell_of_removal_by_us(mirror, lanes, item);
 		break;
 	case STALE_ALL:
-		if (first)
+		if (item->first)
 			expire_everything(mirror);
 		break;
 	}

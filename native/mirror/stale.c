@@ -4,14 +4,20 @@
  *
  * One thread tells at once what needs no lock: that the attributes of a node are not known any more, those of a directory
  * that was removed included. Whoever uses it next asks for them, gets ESTALE, and looks up its name anew; so nobody takes
- * what was removed for what is there, whatever becomes of the second step. That thread never waits, and so what it has
+ * what was removed for what is there, whatever becomes of the second step. That thread waits for nobody, and so what it has
  * to tell is bounded by how fast things happen.
  *
  * Names and listings are the second step: the kernel takes the lock of the directory for them, which somebody may hold
  * for ever (lanes.c).
  *
+ * There is a pause after each step. What is added meanwhile is told after it, and of each node once: the kernel drops the
+ * attributes that it is just getting when it is told that they have changed. Where that happens to the first that it hears
+ * of a node, it asks again; where it happens to that answer as well, the mode that it knows is 0, and the caller gets EACCES.
+ *
  * All is told twice. An answer that was made before a change may reach the kernel after it was told of the change, and
  * would be believed for long.
+ *
+ * Sources: fuse_iget and fuse_change_attributes_i in fs/fuse/inode.c, fuse_permission in fs/fuse/dir.c.
  */
 #include "stale.h"
 
@@ -22,6 +28,7 @@
 #include "loop.h"
 #include "monotonic.h"
 
+#define PAUSE_MS 2		/* an answer to the kernel takes less than a tenth of it */
 #define AGAIN_MS 200
 #define N_SLOTS 1024
 
@@ -37,15 +44,17 @@ struct stale {
 	bool started;
 	pthread_mutex_t lock;	/* guards what follows; taken before no other */
 	pthread_cond_t work;	/* something was added, or the end */
+	pthread_cond_t over;	/* the end */
 	pthread_cond_t done;	/* told has grown */
 	struct list fresh;
 	struct stale_item *last_fresh[N_SLOTS];	/* in fresh, without a name; by hash, the last of each */
 	struct list repeats;	/* in the order of their time */
 	uint64_t added, told;	/* items, fresh ones only */
 	bool ended;
+	struct stale_round round;	/* the thread's own */
 };
 
-/* --- the first step -------------------------------------------------------------------------------------------------- */
+/* --- lists ----------------------------------------------------------------------------------------------------------- */
 
 static void list_add(struct list *list, struct stale_item *item)
 {
@@ -70,6 +79,85 @@ static void list_free(struct list *list)
 		free(list_take(list));
 }
 
+/* --- the thread ------------------------------------------------------------------------------------------------------ */
+
+/* Whatever is to be told now. */
+static void take_due(struct stale *stale, struct list *due)
+{
+	while (stale->repeats.first && is_past(&stale->repeats.first->again))
+		list_add(due, list_take(&stale->repeats));
+	while (stale->fresh.first)
+		list_add(due, list_take(&stale->fresh));
+	memset(stale->last_fresh, 0, sizeof(stale->last_fresh));
+}
+
+/* Lock held, but not meanwhile. */
+static void pause_between(struct stale *stale)
+{
+	struct timespec end = after_ms(PAUSE_MS);
+
+	while (!stale->ended && !pthread_cond_timedwait(&stale->over, &stale->lock, &end))
+		;
+}
+
+static void put_away(struct stale *stale, struct list *told)
+{
+	struct timespec again = after_ms(AGAIN_MS);
+
+	while (told->first) {
+		struct stale_item *item = list_take(told);
+
+		if (!item->first) {
+			free(item);
+			continue;
+		}
+		item->first = false;
+		item->again = again;
+		list_add(&stale->repeats, item);
+		stale->told++;
+	}
+	pthread_cond_broadcast(&stale->done);
+}
+
+/* Lock held, but not meanwhile. */
+static void tell(struct stale *stale, struct list *due)
+{
+	pthread_mutex_unlock(&stale->lock);
+	stale->round.number++;
+	for (struct stale_item *item = due->first; item; item = item->next)
+		stale_forget(stale->mirror, &stale->round, item);
+	pthread_mutex_lock(&stale->lock);
+	pause_between(stale);
+	pthread_mutex_unlock(&stale->lock);
+	for (struct stale_item *item = due->first; item; item = item->next)
+		stale_give_to_lanes(stale->mirror, stale->lanes, item);
+	pthread_mutex_lock(&stale->lock);
+	put_away(stale, due);
+	pause_between(stale);
+}
+
+static void *stale_main(void *argument)
+{
+	struct stale *stale = argument;
+
+	pthread_mutex_lock(&stale->lock);
+	while (!stale->ended) {
+		struct list due = {.last = &due.first};
+
+		take_due(stale, &due);
+		if (due.first)
+			tell(stale, &due);
+		else if (stale->repeats.first)
+			pthread_cond_timedwait(&stale->work, &stale->lock, &stale->repeats.first->again);
+		else
+			pthread_cond_wait(&stale->work, &stale->lock);
+	}
+	pthread_mutex_unlock(&stale->lock);
+	return NULL;
+}
+
+/* --- what is added --------------------------------------------------------------------------------------------------- */
+
 static struct stale_item **slot_of(struct stale *stale, const struct stale_item *item)
 {
 	return &stale->last_fresh[(item->node ^ item->node >> 10 ^ (uint64_t)item->what << 5) % N_SLOTS];
@@ -83,56 +171,13 @@ static bool is_told_soon(struct stale *stale, const struct stale_item *item)
 	return !*item->name && other && other->what == item->what && other->node == item->node;
 }
 
-static void tell_fresh(struct stale *stale)
-{
-	struct stale_item *item = list_take(&stale->fresh), **slot = slot_of(stale, item);
-
-	if (*slot == item)
-		*slot = NULL;
-	pthread_mutex_unlock(&stale->lock);
-	stale_tell(stale->mirror, stale->lanes, item, true);
-	item->again = after_ms(AGAIN_MS);
-	pthread_mutex_lock(&stale->lock);
-	stale->told++;
-	pthread_cond_broadcast(&stale->done);
-	list_add(&stale->repeats, item);
-}
-
-static void tell_again(struct stale *stale)
-{
-	struct stale_item *item = list_take(&stale->repeats);
-
-	pthread_mutex_unlock(&stale->lock);
-	stale_tell(stale->mirror, stale->lanes, item, false);
-	free(item);
-	pthread_mutex_lock(&stale->lock);
-}
-
-static void *stale_main(void *argument)
-{
-	struct stale *stale = argument;
-
-	pthread_mutex_lock(&stale->lock);
-	while (!stale->ended) {
-		if (stale->repeats.first && is_past(&stale->repeats.first->again))
-			tell_again(stale);
-		else if (stale->fresh.first)
-			tell_fresh(stale);
-		else if (!stale->repeats.first)
-			pthread_cond_wait(&stale->work, &stale->lock);
-		else
-			pthread_cond_timedwait(&stale->work, &stale->lock, &stale->repeats.first->again);
-	}
-	pthread_mutex_unlock(&stale->lock);
-	return NULL;
-}
-
 static void add_fresh(struct stale *stale, struct stale_item *item)
 {
 	if (is_told_soon(stale, item)) {
 		free(item);
 		return;
 	}
+	item->first = true;
 	if (!*item->name)
 		*slot_of(stale, item) = item;
 	list_add(&stale->fresh, item);
@@ -211,6 +256,7 @@ int stale_start(struct cgfs_mirror *mirror)
 	stale->repeats.last = &stale->repeats.first;
 	pthread_mutex_init(&stale->lock, NULL);
 	init_monotonic(&stale->work);
+	init_monotonic(&stale->over);
 	init_monotonic(&stale->done);
 	error = lanes_start(mirror, stale_expire, &stale->lanes);
 	if (!error)
@@ -226,6 +272,7 @@ bool stale_stop(struct cgfs_mirror *mirror, const struct timespec *deadline)
 	pthread_mutex_lock(&stale->lock);
 	stale->ended = true;
 	pthread_cond_broadcast(&stale->work);
+	pthread_cond_broadcast(&stale->over);
 	pthread_cond_broadcast(&stale->done);
 	pthread_mutex_unlock(&stale->lock);
 	if (stale->started)
@@ -237,6 +284,7 @@ bool stale_stop(struct cgfs_mirror *mirror, const struct timespec *deadline)
 	list_free(&stale->fresh);
 	list_free(&stale->repeats);
 	pthread_cond_destroy(&stale->work);
+	pthread_cond_destroy(&stale->over);
 	pthread_cond_destroy(&stale->done);
 	pthread_mutex_destroy(&stale->lock);
 	free(stale);

@@ -11,12 +11,27 @@ struct stale_item {
 	enum stale_what what;
 	uint64_t node;
 	uint64_t child;
+	bool first;		/* it was not told yet; else it is for the second time */
+	bool known;		/* the kernel knows the node: what the first step has found out for the second */
 	struct timespec again;	/* when it is to be told for the second time */
 	char name[];		/* empty: none */
 };
 
-/* notify.c: tell the kernel, for the first or the second time. Waits for no lock: what needs one goes to the lanes. */
-void stale_tell(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item, bool first);
+#define N_TOLD 1024
+
+/* What is told together. */
+struct stale_round {
+	uint64_t number;
+	struct {
+		uint64_t number, node;
+		bool known;
+	} told[N_TOLD];		/* by hash, the last of each */
+};
+
+/* notify.c: the first step: tell at once what needs no lock, and of each node once in a round. */
+void stale_forget(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item);
+/* notify.c: the second: give to the lanes what needs one. */
+void stale_give_to_lanes(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item);
 /* What the lanes do. The directory's lock is taken. */
 void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand);
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "connection.h"
+#include "mirror/stale.h"
 #include "test.h"
 
 /* A notification to the kernel. */
@@ -167,6 +168,25 @@ TEST(watch_has_told_of_hidden_files_when_it_has_settled)
 	}
 	CHECK(told);
 	connection_close(&f.connection);
+}
+
+TEST(stale_tells_of_a_node_once_in_a_round)
+{
+	static struct stale_round round;
+	struct connection connection;
+	struct stale_item made = {.what = STALE_CREATED, .node = 1}, changed = {.what = STALE_NODE, .node = 1};
+
+	connection_open(&connection);
+	for (round.number = 1; round.number < 3; round.number++) {
+		stale_forget(connection.mirror, &round, &made);
+		CHECK(connection_has_answer(&connection));
+		wait_for_node(&connection, 1);
+		stale_forget(connection.mirror, &round, &made);
+		stale_forget(connection.mirror, &round, &changed);
+		CHECK(!connection_has_answer(&connection));
+		CHECK(made.known && changed.known);
+	}
+	connection_close(&connection);
 }
 
 TEST(watch_tells_nothing_of_what_the_mirror_does_itself)
