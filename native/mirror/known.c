@@ -53,6 +53,8 @@ static bool read_notes(const struct cgfs_untouched *untouched, int dir, size_t i
 		ssize_t room = (ssize_t)(sizeof(state->notes) - state->notes_size - sizeof(ssize_t));
 		ssize_t length = fgetxattr(dir, names[i], NULL, 0);	/* nearly always there is none */
 
+		if (room < 0)
+			return false;
 		if (length > 0 && length <= room)
 			length = fgetxattr(dir, names[i], state->notes + state->notes_size + sizeof(length), (size_t)room);
 		if (length == 0 || length > room || (length < 0 && errno != ENODATA))

@@ -92,6 +92,25 @@ TEST(known_are_the_untouched_from_the_start)
 	close_knowing(&connection);
 }
 
+/* After the first note there is no room even for the length of the second, which is missing. */
+TEST(known_is_nothing_where_the_notes_are_too_long)
+{
+	static char long_note[NOTES_SIZE];
+	struct connection connection;
+
+	open_knowing(&connection);
+	connection.mirror->untouched.n_notes = 2;
+	is_lasting = true;
+	close(attach(&connection));
+	for (size_t room = 2 * sizeof(ssize_t) - 2; room < 2 * sizeof(ssize_t) + 2; room++) {
+		bool fits = room >= 2 * sizeof(ssize_t);
+
+		CHECK(setxattr(connection.source, NOTE ".one", long_note, sizeof(long_note) - room, 0) == 0);
+		CHECK(asked_for_all(&connection) > 0 && (asked_for_all(&connection) == 0) == fits);
+	}
+	close_knowing(&connection);
+}
+
 TEST(known_is_what_was_said_until_anything_changes)
 {
 	struct connection connection;
