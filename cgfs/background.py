@@ -6,6 +6,7 @@ open gets none (O_NOCTTY).
 """
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from cgfs.errors import describe
+
+log = logging.getLogger(__name__)
 
 _READY = "ready"
 _HIGHEST = 2**31 - 1  # close_range(2) does not mind
@@ -67,9 +70,13 @@ def detach(*keep: int) -> None:
 
 
 def _run(serve: Callable[[Callable[[], None]], None], writer: int) -> NoReturn:
+    is_ready = False
+
     def ready() -> None:
+        nonlocal is_ready
         os.write(writer, _READY.encode())
         os.close(writer)
+        is_ready = True
 
     status = 1
     try:
@@ -80,20 +87,20 @@ def _run(serve: Callable[[Callable[[], None]], None], writer: int) -> NoReturn:
         os.close(null)
         serve(ready)
         status = 0
-    except OSError as error:
-        _say(writer, f"{error.errno or errno.EIO} {describe(error)}")
     except BaseException as error:
-        _say(writer, f"{errno.EIO} {type(error).__name__}: {error}")
+        if is_ready:  # nobody listens any more
+            log.exception("the daemon has failed and ends")
+        else:
+            os.write(writer, _reason(error).encode("utf-8", "surrogateescape"))
     finally:
         sys.stdout.flush()
         os._exit(status)
 
 
-def _say(writer: int, words: str) -> None:
-    try:
-        os.write(writer, words.encode("utf-8", "surrogateescape"))
-    except OSError:
-        return  # it was ready before: nobody listens any more
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return f"{error.errno or errno.EIO} {describe(error)}"
+    return f"{errno.EIO} {type(error).__name__}: {error}"
 
 
 def _how(status: int) -> str:

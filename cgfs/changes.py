@@ -116,8 +116,14 @@ class Changes:
             while not self._untold.empty():
                 nodes.add(self._untold.get())
             for node in nodes - {_END}:
-                self._mirror.control_changed(node)
+                self._tell(node)
             time.sleep(_TELL_S)
+
+    def _tell(self, node: int) -> None:
+        try:
+            self._mirror.control_changed(node)
+        except Exception:
+            log.exception("those who watch control file %#x are not told of a change", node)
 
     def _set_stored(self, command: SetProgram, caller: Caller, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
@@ -167,6 +173,8 @@ def _sweep_for_ever() -> None:
             guard.sweep()
         except OSError as error:
             log.info("pins of former filters stay: %s", error)
+        except Exception:
+            log.exception("pins of former filters stay")
         time.sleep(_SWEEP_S)
 
 

@@ -112,7 +112,7 @@ def sweep() -> None:
     directory = bpffs.MOUNTPOINT / _PINS
     for pin in directory.iterdir() if directory.is_dir() else ():
         guard_id = pin.name.rpartition("-")[2]
-        if not (guard_id.isdigit() and _is_guard_of(int(guard_id), pin)):
+        if not (guard_id.isdecimal() and _is_guard_of(int(guard_id), pin)):
             pin.unlink(missing_ok=True)
 
 

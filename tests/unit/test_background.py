@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -49,6 +50,21 @@ def test_an_error_before_it_is_ready_is_raised_here_with_its_errno() -> None:
     with pytest.raises(OSError, match="somebody else is there") as caught:
         background.start(serve)
     assert caught.value.errno == errno.EBUSY
+
+
+def test_an_error_after_it_was_ready_is_logged_and_written_nowhere_else(tmp_path: Path) -> None:
+    log, other = tmp_path / "log", tmp_path / "other"
+
+    def serve(ready: Ready) -> None:
+        logging.getLogger().addHandler(logging.FileHandler(log))
+        ready()
+        with other.open("w"):  # the first number that is free
+            raise OSError(errno.EIO, "later")
+
+    pid = background.start(serve)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    assert "OSError: [Errno 5] later" in log.read_text()
+    assert not other.read_text()
 
 
 def test_an_unexpected_exception_is_named() -> None:
