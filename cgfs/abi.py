@@ -1,18 +1,22 @@
-"""The public ABI of the ioctl, native/include/cgfs.h, in Python. Pure: knows numbers and their layout, nothing else."""
+"""The public ABI of the ioctl, native/include/cgfs.h, in Python: its numbers and their layout, and nothing else."""
 
 import errno
 import struct
 from dataclasses import dataclass
 
+from cgfs._native import lib
 from cgfs.control import Mode
 
 _ATTACH = struct.Struct("=iIQQ")
 """struct cgfs_attach: prog_fd, flags, reserved."""
 
-IOC_ATTACH = 1 << 30 | _ATTACH.size << 16 | 0xC6 << 8 | 1
-"""CGFS_IOC_ATTACH: _IOW of asm-generic/ioctl.h, which x86, ARM and RISC-V use."""
+IOC_ATTACH = lib.CGFS_IOC_ATTACH
 
-_FLAGS = {Mode.DEFAULT: 0, Mode.OVERRIDABLE: 1 << 0, Mode.NONRECURSIVE: 1 << 1}
+_FLAGS = {
+    Mode.DEFAULT: 0,
+    Mode.OVERRIDABLE: lib.CGFS_OVERRIDABLE,
+    Mode.NONRECURSIVE: lib.CGFS_NONRECURSIVE,
+}
 _MODES = {flags: mode for mode, flags in _FLAGS.items()}
 
 

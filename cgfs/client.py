@@ -22,7 +22,7 @@ from cgfs.descriptor import Descriptor
 
 _WORDS = {
     errno.EINVAL: "the program is not of the type that this file takes, or the kernel refuses it for this hook",
-    errno.EPERM: "this mount demands CAP_NET_ADMIN of whoever attaches (mount option attach_cap)",
+    errno.EPERM: "this mount demands CAP_NET_ADMIN to attach (option attach_cap), or does not see this process",
     errno.EBUSY: "a filter of another mode is attached here, detach it first; or above, one that allows no other",
     errno.EEXIST: "somebody else has attached this very program here",
     errno.EOPNOTSUPP: "this program cannot be attached for one cgroup only",

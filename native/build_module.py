@@ -17,7 +17,8 @@ def main(output: str) -> None:
     cdefs = sorted((NATIVE / "cdef").glob("*.h"))
     for cdef in cdefs:
         ffi.cdef(cdef.read_text(encoding="utf-8"))
-    headers = [name for cdef in cdefs for name in (cdef.name, f"mirror/{cdef.name}") if (NATIVE / name).exists()]
+    places = ("", "mirror/", "include/")
+    headers = [place + cdef.name for cdef in cdefs for place in places if (NATIVE / place / cdef.name).exists()]
     ffi.set_source("cgfs._native", "".join(f'#include "{header}"\n' for header in headers))
     ffi.emit_c_code(output)
 
