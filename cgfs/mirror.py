@@ -6,6 +6,7 @@ take the interpreter's lock for control files only, and ask then (cgfs/edge.py).
 Sources: native/mirror/mirror.h; native/mirror/internal.h for the layout of node ids.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,4 +150,8 @@ def _untouched(untouched: Untouched) -> tuple[Any, list[Any]]:
 
 def _check(result: int, what: str) -> None:
     if result < 0:
-        raise OSError(-result, f"{what}: {os.strerror(-result)}")
+        raise OSError(-result, f"{what}: {_WORDS.get(-result) or os.strerror(-result)}")
+
+
+_WORDS = {errno.EPROTONOSUPPORT: "the kernel's FUSE is too old, Linux 5.17 or later is right"}
+"""What an errno means here, where strerror(3) does not say it."""

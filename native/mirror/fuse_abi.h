@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if FUSE_KERNEL_VERSION != 7 || FUSE_KERNEL_MINOR_VERSION < 36
-#error "linux/fuse.h is too old: cgfs needs that of Linux 5.17 (protocol 7.36) or later"
+#if FUSE_KERNEL_VERSION != 7 || FUSE_KERNEL_MINOR_VERSION < 38
+#error "linux/fuse.h is too old: cgfs needs that of Linux 6.2 (protocol 7.38) or later"
 #endif
 
 /* What the mirror answers to INIT at most: all that it uses is in 7.40. */
@@ -74,20 +74,6 @@ struct mirror_setxattr_in {
 	uint32_t flags;
 };
 _Static_assert(sizeof(struct mirror_setxattr_in) == 8, "struct fuse_setxattr_in");
-
-/* struct fuse_in_header with total_extlen (before 7.38: the first half of padding). */
-struct mirror_in_header {
-	uint32_t len;
-	uint32_t opcode;
-	uint64_t unique;
-	uint64_t nodeid;
-	uint32_t uid;
-	uint32_t gid;
-	uint32_t pid;
-	uint16_t total_extlen;	/* in units of 8 bytes */
-	uint16_t padding;
-};
-_Static_assert(sizeof(struct mirror_in_header) == sizeof(struct fuse_in_header), "struct fuse_in_header");
 
 _Static_assert(sizeof(struct fuse_out_header) == 16, "struct fuse_out_header");
 _Static_assert(sizeof(struct fuse_attr) == 88, "struct fuse_attr");

@@ -151,7 +151,7 @@ static size_t finish(struct worker *self, bool *reads)
 
 static void handle(struct worker *self, size_t size)
 {
-	const struct mirror_in_header *header = (const struct mirror_in_header *)self->request;
+	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
 	struct request request = {
 		.mirror = self->loop->mirror,
 		.worker = self,
@@ -173,7 +173,7 @@ static bool serve(struct worker *self, size_t size)
 {
 	bool reads = true;
 
-	if (size < sizeof(struct mirror_in_header))
+	if (size < sizeof(struct fuse_in_header))
 		return true;
 	while (size && begin(self, size)) {
 		handle(self, size);

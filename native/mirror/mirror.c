@@ -15,7 +15,7 @@
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 
-#define OLDEST_MINOR 31		/* Linux 5.4: FUSE_NO_OPENDIR_SUPPORT, FUSE_MAX_PAGES and what they rest on */
+#define OLDEST_MINOR 36		/* Linux 5.17, since when fanotify says which file an event is about (watch.c) */
 #define MAX_CONTROL_FILES 127
 
 /* FUSE_HANDLE_KILLPRIV_V2: whether a change takes set-id bits away is cgroup2's to say, and it has other rules. */

@@ -5,7 +5,7 @@
  * pages of its listing.
  *
  * A name is never dropped, only expired: the kernel asks again when it is next used. Dropping it would tear what was
- * made anew under the same name from those who are in it.
+ * made anew under the same name from those who are in it. (A kernel before 6.2 does not know the difference, and drops it.)
  *
  * Source: fuse_reverse_inval_entry in fs/fuse/dir.c, fuse_reverse_inval_inode in fs/fuse/inode.c, fuse_readdir_cached
  * in fs/fuse/readdir.c; kernfs_add_one and __kernfs_remove in fs/kernfs/dir.c.

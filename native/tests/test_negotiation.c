@@ -48,7 +48,7 @@ TEST(negotiation_does_without_passthrough)
 	const struct offer offers[] = {
 		{ 7, 45, ~0ull, false },
 		{ 7, 38, ~FUSE_PASSTHROUGH, true },
-		{ 7, 31, (uint32_t)~FUSE_INIT_EXT | FUSE_PASSTHROUGH, true },	/* rubbish behind the old structure */
+		{ 7, 36, (uint32_t)~FUSE_INIT_EXT | FUSE_PASSTHROUGH, true },	/* rubbish behind the old structure */
 	};
 	struct mirror_init_out out;
 	bool granted;
@@ -61,7 +61,7 @@ TEST(negotiation_does_without_passthrough)
 
 TEST(negotiation_with_what_is_no_kernel_of_ours_fails)
 {
-	const struct offer offers[] = { { 6, 40, ~0ull, true }, { 8, 0, ~0ull, true }, { 7, 30, ~0ull, true } };
+	const struct offer offers[] = { { 6, 40, ~0ull, true }, { 8, 0, ~0ull, true }, { 7, 35, ~0ull, true } };
 	struct mirror_init_out out;
 	struct connection connection;
 	bool granted;

@@ -52,7 +52,7 @@ TEST(requests_on_nodes_that_are_not_ours_find_nothing)
 
 TEST(requests_that_contradict_themselves_are_refused)
 {
-	struct mirror_in_header header = { .len = sizeof(header) + 8, .opcode = FUSE_STATFS, .unique = 2, .nodeid = 1 };
+	struct fuse_in_header header = { .len = sizeof(header) + 8, .opcode = FUSE_STATFS, .unique = 2, .nodeid = 1 };
 	struct connection connection;
 
 	connection_open(&connection);
