@@ -41,7 +41,6 @@ class _Lib:
     BPF_F_ALLOW_MULTI: int
     BPF_F_REPLACE: int
     BPF_F_QUERY_EFFECTIVE: int
-    BPF_F_RDONLY_PROG: int
     CGFS_PROG: int
     CGFS_MAP: int
     CGFS_LINK: int
@@ -55,7 +54,6 @@ class _Lib:
         attach_type: int,
         query_flags: int,
         ids: Any,
-        flags: Any,
         capacity: int,
         answer: Any,
     ) -> int: ...
@@ -71,9 +69,6 @@ class _Lib:
     def cgfs_attached(self, cgroup_fd: int, attach_type: int, programs: Any, capacity: int, answer: Any) -> int: ...
     def cgfs_prog_instructions(self, prog_fd: int, buffer: Any, capacity: int) -> int: ...
     def cgfs_prog_bind_map(self, prog_fd: int, map_fd: int) -> int: ...
-    def cgfs_prog_test_run(
-        self, prog_fd: int, data: Any, size: int, context: Any, context_size: int, retval: Any
-    ) -> int: ...
     def cgfs_map_create(
         self, type: int, key_size: int, value_size: int, max_entries: int, flags: int, name: bytes
     ) -> int: ...

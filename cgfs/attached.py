@@ -122,7 +122,7 @@ def _by_link(programs: tuple[AttachedProgram, ...], links: tuple[bpf.Link, ...])
 
 
 def _in_running_order(target: Target, programs: tuple[AttachedProgram, ...]) -> tuple[AttachedProgram, ...]:
-    effective = bpf.query(target.cgroup_fd, target.file.attach_type, effective=True).ids
+    effective = bpf.query(target.cgroup_fd, target.file.attach_type, effective=True)
     by_id = {program.id: program for program in programs}
     return tuple(by_id[prog_id] for prog_id in running_order(tuple(program.id for program in programs), effective))
 

@@ -191,11 +191,11 @@ def _syscall(number: int, *arguments: int | bytes | None) -> int:
 def _in_force(chain: list[_Ancestor], file: ControlFile) -> Iterator[InForce]:
     """The kernel's list of what runs for chain[0], each with the nearest cgroup that it is attached to."""
     shares = [_Share(ancestor, file) for ancestor in chain]
-    for running in bpf.query(chain[0].fd, file.attach_type, effective=True).programs:
-        share = next((share for share in shares if share.holds(running.prog_id)), None)
+    for prog_id in bpf.query(chain[0].fd, file.attach_type, effective=True):
+        share = next((share for share in shares if share.holds(prog_id)), None)
         where = None if share is None else share.ancestor.path
-        line = None if share is None else share.take(running.prog_id)
-        with contextlib.suppress(FileNotFoundError), bpf.Program.by_id(running.prog_id) as program:
+        line = None if share is None else share.take(prog_id)
+        with contextlib.suppress(FileNotFoundError), bpf.Program.by_id(prog_id) as program:
             yield InForce(where, share is shares[0], line, program.info(), counters(program))
 
 
@@ -204,7 +204,7 @@ class _Share:
 
     def __init__(self, ancestor: _Ancestor, file: ControlFile) -> None:
         self.ancestor = ancestor
-        self._left = collections.Counter(each.prog_id for each in bpf.query(ancestor.fd, file.attach_type).programs)
+        self._left = collections.Counter(bpf.query(ancestor.fd, file.attach_type))
         lines = () if ancestor.mirror is None else read_lines(ancestor.mirror / file.name)
         self._lines = iter(lines if len(lines) == self._left.total() else ())
 

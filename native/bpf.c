@@ -81,7 +81,7 @@ int cgfs_prog_load(const struct cgfs_prog_load *load)
 	attr.expected_attach_type = load->expected_attach_type;
 	attr.insns = address(load->insns);
 	attr.insn_cnt = load->size / sizeof(struct bpf_insn);
-	attr.license = address(load->license);
+	attr.license = address("GPL");
 	strncpy(attr.prog_name, load->name, sizeof(attr.prog_name) - 1);
 	result = sys_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
 	if (result >= 0 || !load->log)
@@ -161,7 +161,6 @@ int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *answer, uint32_t *map_ids
 	answer->loaded_at_ns = info.load_time;
 	memcpy(answer->tag, info.tag, sizeof(answer->tag));
 	memcpy(answer->name, info.name, sizeof(answer->name));
-	answer->gpl = info.gpl_compatible;
 	return 0;
 }
 
@@ -173,24 +172,6 @@ int cgfs_prog_bind_map(int prog_fd, int map_fd)
 	attr.prog_bind_map.prog_fd = prog_fd;
 	attr.prog_bind_map.map_fd = map_fd;
 	return sys_bpf(BPF_PROG_BIND_MAP, &attr, sizeof(attr));
-}
-
-int cgfs_prog_test_run(int prog_fd, const void *data, uint32_t size, const void *context, uint32_t context_size,
-		       uint32_t *retval)
-{
-	union bpf_attr attr;
-	int result;
-
-	memset(&attr, 0, sizeof(attr));
-	attr.test.prog_fd = prog_fd;
-	attr.test.data_in = address(data);
-	attr.test.data_size_in = size;
-	attr.test.ctx_in = address(context);
-	attr.test.ctx_size_in = context_size;
-	attr.test.repeat = 1;
-	result = sys_bpf(BPF_PROG_TEST_RUN, &attr, sizeof(attr));
-	*retval = attr.test.retval;
-	return result;
 }
 
 int cgfs_map_create(uint32_t type, uint32_t key_size, uint32_t value_size, uint32_t max_entries, uint32_t flags,
@@ -223,7 +204,6 @@ int cgfs_map_info(int map_fd, struct cgfs_map_info *answer)
 	answer->key_size = info.key_size;
 	answer->value_size = info.value_size;
 	answer->max_entries = info.max_entries;
-	answer->flags = info.map_flags;
 	memcpy(answer->name, info.name, sizeof(answer->name));
 	return 0;
 }

@@ -27,11 +27,10 @@ struct cgfs_query {
 	uint64_t revision;	/* changes with every change of these programs; 0 where the kernel has none (before 6.17) */
 };
 /*
- * Up to capacity program ids, and flags of each (NULL in an effective query). -ENOSPC if there are more than capacity:
- * answer->count says how many.
+ * Up to capacity program ids. -ENOSPC if there are more than capacity: answer->count says how many.
  */
-int cgfs_prog_query(int cgroup_fd, uint32_t attach_type, uint32_t query_flags, uint32_t *ids, uint32_t *flags,
-		    uint32_t capacity, struct cgfs_query *answer);
+int cgfs_prog_query(int cgroup_fd, uint32_t attach_type, uint32_t query_flags, uint32_t *ids, uint32_t capacity,
+		    struct cgfs_query *answer);
 
 struct cgfs_attached {
 	uint32_t id;
@@ -67,7 +66,6 @@ struct cgfs_prog_load {
 	uint32_t expected_attach_type;
 	const void *insns;
 	size_t size;		/* bytes */
-	const char *license;
 	const char *name;
 	char *log;		/* what the verifier says if it refuses; may be NULL */
 	uint32_t log_size;
@@ -82,7 +80,6 @@ struct cgfs_prog_info {
 	uint64_t loaded_at_ns;	/* on CLOCK_BOOTTIME */
 	uint8_t tag[BPF_TAG_SIZE];
 	char name[BPF_OBJ_NAME_LEN];
-	uint8_t gpl;
 };
 /* prog_fd is a program: the kernel takes any kind (cgfs_kind_of()). */
 int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *info, uint32_t *map_ids, uint32_t capacity);
@@ -95,9 +92,6 @@ int cgfs_prog_instructions(int prog_fd, void *buffer, uint32_t capacity);
 /* Whether both are of one type, without maps, and have the same instructions: 1 or 0, or -errno. */
 int cgfs_prog_does_the_same(int prog_fd, int other_fd);
 int cgfs_prog_bind_map(int prog_fd, int map_fd);
-/* Run prog_fd once over data. */
-int cgfs_prog_test_run(int prog_fd, const void *data, uint32_t size, const void *context, uint32_t context_size,
-		       uint32_t *retval);
 
 struct cgfs_map_info {
 	uint32_t type;
@@ -105,7 +99,6 @@ struct cgfs_map_info {
 	uint32_t key_size;
 	uint32_t value_size;
 	uint32_t max_entries;
-	uint32_t flags;
 	char name[BPF_OBJ_NAME_LEN];
 };
 int cgfs_map_create(uint32_t type, uint32_t key_size, uint32_t value_size, uint32_t max_entries, uint32_t flags,

@@ -65,33 +65,22 @@ int cgfs_prog_detach(int cgroup_fd, uint32_t attach_type, int prog_fd, uint64_t 
 	return sys_bpf(BPF_PROG_DETACH, &attr, sizeof(attr));
 }
 
-int cgfs_prog_query(int cgroup_fd, uint32_t attach_type, uint32_t query_flags, uint32_t *ids, uint32_t *flags,
-		    uint32_t capacity, struct cgfs_query *answer)
+int cgfs_prog_query(int cgroup_fd, uint32_t attach_type, uint32_t query_flags, uint32_t *ids, uint32_t capacity,
+		    struct cgfs_query *answer)
 {
 	struct query_attr attr;
-	bool fill_flags = false;
 	int result;
 
-again:
 	memset(&attr, 0, sizeof(attr));
 	attr.target_fd = cgroup_fd;
 	attr.attach_type = attach_type;
 	attr.query_flags = query_flags;
 	attr.prog_ids = address(ids);
-	attr.prog_attach_flags = fill_flags ? 0 : address(flags);
 	attr.count = capacity;
 	result = sys_bpf(BPF_PROG_QUERY, &attr, sizeof(attr));
-	if (result == -EINVAL && flags && !fill_flags) {
-		/* Before 6.0 no program has flags of its own ("bpf: implement BPF_PROG_QUERY for BPF_LSM_CGROUP"). */
-		fill_flags = true;
-		goto again;
-	}
 	answer->attach_flags = attr.attach_flags;
 	answer->count = attr.count;
 	answer->revision = attr.revision;
-	if (result == 0 && fill_flags)
-		for (uint32_t i = 0; i < attr.count; i++)
-			flags[i] = attr.attach_flags;
 	return result;
 }
 
@@ -130,7 +119,7 @@ int cgfs_attached(int cgroup_fd, uint32_t attach_type, struct cgfs_attached *pro
 
 	if (!ids)
 		return -ENOMEM;
-	result = cgfs_prog_query(cgroup_fd, attach_type, 0, ids, NULL, capacity, answer);
+	result = cgfs_prog_query(cgroup_fd, attach_type, 0, ids, capacity, answer);
 	for (uint32_t i = 0; result == 0 && i < answer->count; i++) {
 		programs[i].id = ids[i];
 		result = describe_attached(&programs[i]);

@@ -1,7 +1,7 @@
 """bpf(2) for Python, as far as cgroups' filters need it; typed, with one owner for each descriptor.
 
 kernel.py      the kernel's types and flags
-program.py     programs: load, find, describe, pin, run
+program.py     programs: load, find, describe, pin
 map.py         maps: create, find, read, write, freeze, pin
 attachment.py  what is attached to a cgroup, attach, replace, detach; links
 object.py      ELF objects, with libbpf
@@ -11,11 +11,9 @@ Knows nothing of control files. OSError is its only error. cffi data never leave
 """
 
 from cgfs.bpf.attachment import (
-    Attached,
     AttachedProgram,
     AttachedPrograms,
     Link,
-    Query,
     attach,
     attached,
     check_hook,
@@ -24,27 +22,24 @@ from cgfs.bpf.attachment import (
     links,
     query,
 )
-from cgfs.bpf.kernel import AttachFlags, AttachType, MapFlags, MapType, ProgType
+from cgfs.bpf.kernel import AttachFlags, AttachType, MapType, ProgType
 from cgfs.bpf.map import Map, MapInfo
 from cgfs.bpf.object import ObjectProgram, load_object, load_object_bytes, programs_of_object
-from cgfs.bpf.program import Program, ProgramInfo, VerifierError, program_info, test_run
+from cgfs.bpf.program import Program, ProgramInfo, VerifierError, program_info
 
 __all__ = [
     "AttachFlags",
     "AttachType",
-    "Attached",
     "AttachedProgram",
     "AttachedPrograms",
     "Link",
     "Map",
-    "MapFlags",
     "MapInfo",
     "MapType",
     "ObjectProgram",
     "ProgType",
     "Program",
     "ProgramInfo",
-    "Query",
     "VerifierError",
     "attach",
     "attached",
@@ -57,5 +52,4 @@ __all__ = [
     "program_info",
     "programs_of_object",
     "query",
-    "test_run",
 ]

@@ -17,27 +17,6 @@ from cgfs.descriptor import Descriptor
 _MOST_PROGRAMS_OF_ONE_CGROUP = 64  # BPF_CGROUP_MAX_PROGS
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """One attached program. In an effective query *flags* is empty."""
-
-    prog_id: int
-    flags: AttachFlags
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What is attached. *revision* changes with every change; 0 on kernels without one (before 6.17)."""
-
-    flags: AttachFlags
-    revision: int
-    programs: tuple[Attached, ...]
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        return tuple(program.prog_id for program in self.programs)
-
-
 class AttachedProgram(NamedTuple):
     """A program that is attached to a cgroup itself; *loaded_at_ns* is on CLOCK_BOOTTIME."""
 
@@ -47,7 +26,7 @@ class AttachedProgram(NamedTuple):
 
 
 class AttachedPrograms(NamedTuple):
-    """What is attached to a cgroup itself; as in Query."""
+    """What is attached to a cgroup itself. *revision* changes with every change; a kernel before 6.17 says 0."""
 
     flags: AttachFlags
     revision: int
@@ -62,27 +41,25 @@ class Link:
     prog_id: int
 
 
-def query(cgroup_fd: int, attach_type: AttachType, *, effective: bool = False) -> Query:
-    """What is attached to the cgroup open as *cgroup_fd* (borrowed) itself, links included; with
-    *effective* all that runs for its members, ancestors' programs included, in the order in which it runs.
+def query(cgroup_fd: int, attach_type: AttachType, *, effective: bool = False) -> tuple[int, ...]:
+    """The ids of what is attached to the cgroup open as *cgroup_fd* (borrowed) itself, links included; with
+    *effective* of all that runs for its members, ancestors' programs included, in the order in which it runs.
 
     Raises OSError: ENODEV if the cgroup is gone, EBADF if *cgroup_fd* is no cgroup's directory.
     Source: bpf(2), BPF_PROG_QUERY.
     """
     answer = ffi.new("struct cgfs_query *")
-    query_flags = lib.BPF_F_QUERY_EFFECTIVE if effective else 0
+    flags = lib.BPF_F_QUERY_EFFECTIVE if effective else 0
     capacity = _MOST_PROGRAMS_OF_ONE_CGROUP
     while True:
         ids = ffi.new("uint32_t[]", capacity)
-        flags = ffi.NULL if effective else ffi.new("uint32_t[]", capacity)
-        result = lib.cgfs_prog_query(cgroup_fd, attach_type, query_flags, ids, flags, capacity, answer)
+        result = lib.cgfs_prog_query(cgroup_fd, attach_type, flags, ids, capacity, answer)
         if result != -errno.ENOSPC:
             break
         capacity = 2 * max(capacity, answer.count)
     if result < 0:
         raise _error(-result, f"asking for the programs of {attach_type.name}", gone=result == -errno.ENOENT)
-    programs = tuple(Attached(ids[i], AttachFlags(0 if effective else flags[i])) for i in range(answer.count))
-    return Query(AttachFlags(answer.attach_flags), answer.revision, programs)
+    return tuple(ids[0 : answer.count])
 
 
 def attached(cgroup_fd: int, attach_type: AttachType) -> AttachedPrograms:
@@ -119,7 +96,7 @@ def attach(
     revision: int = 0,
 ) -> None:
     """Attach the program *prog_fd* to the cgroup open as *cgroup_fd* (both borrowed); with *replace_fd*
-    (borrowed) in place of that program, in one step; with *revision* only if nothing has changed since the query that
+    (borrowed) in place of that program, in one step; with *revision* only if nothing has changed since attached()
     said so (a kernel before 6.17 says 0, which asks for nothing).
 
     Raises OSError: ENODEV if the cgroup is gone; ENOENT if *replace_fd* is not attached here; EINVAL if *prog_fd*
@@ -207,7 +184,7 @@ def _is_gone(cgroup_fd: int, attach_type: AttachType) -> bool:
 
 def _is_attached(cgroup_fd: int, prog_fd: int, attach_type: AttachType) -> bool:
     try:
-        return program_info(prog_fd).id in query(cgroup_fd, attach_type).ids
+        return program_info(prog_fd).id in query(cgroup_fd, attach_type)
     except OSError:
         return False
 

@@ -60,12 +60,6 @@ class AttachFlags(IntFlag):
     REPLACE = lib.BPF_F_REPLACE
 
 
-class MapFlags(IntFlag):
-    """Flags of BPF_MAP_CREATE."""
-
-    RDONLY_PROG = lib.BPF_F_RDONLY_PROG
-
-
 def check(result: int, doing: str) -> int:
     """*result* of a function of the compiled module; OSError if it is an error, which came up *doing*
     something.

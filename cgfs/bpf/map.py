@@ -31,7 +31,6 @@ class MapInfo:
     key_size: int
     value_size: int
     max_entries: int
-    flags: int
 
 
 class Map(Descriptor):
@@ -50,7 +49,7 @@ class Map(Descriptor):
         *,
         flags: int = 0,
     ) -> Self:
-        """*flags* as MapFlags. Raises OSError: EINVAL or E2BIG for sizes that the kernel does not take."""
+        """*flags*: BPF_F_* of linux/bpf.h. Raises OSError: EINVAL or E2BIG for sizes that the kernel does not take."""
         result = lib.cgfs_map_create(map_type, key_size, value_size, max_entries, flags, name.encode())
         return cls(check(result, f"creating the BPF map {name}"))
 
@@ -80,7 +79,6 @@ class Map(Descriptor):
             key_size=info.key_size,
             value_size=info.value_size,
             max_entries=info.max_entries,
-            flags=info.flags,
         )
 
     def lookup(self, key: bytes) -> bytes | None:

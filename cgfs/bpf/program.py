@@ -1,4 +1,4 @@
-"""BPF programs as objects of the kernel: load, find, describe, pin and run them.
+"""BPF programs as objects of the kernel: load, find, describe and pin them.
 
 Must not know what a program is attached to. Source: bpf(2), include/uapi/linux/bpf.h.
 """
@@ -38,7 +38,6 @@ class ProgramInfo:
     loaded_at_ns: int
     uid: int
     map_ids: tuple[int, ...]
-    gpl: bool
 
 
 class Program(Descriptor):
@@ -75,23 +74,21 @@ class Program(Descriptor):
         insns: bytes,
         *,
         name: str,
-        license: str = "GPL",
         expected_attach_type: AttachType | None = None,
     ) -> Self:
-        """Load a program of those instructions.
+        """Load a program of those instructions, under the GPL.
 
         Raises VerifierError if the verifier has something to say against it, OSError otherwise (EINVAL if
         *name* has other characters than letters, digits, `_` and `.`).
         """
         code = ffi.from_buffer(insns)
-        license_text = ffi.new("char[]", license.encode())
         name_text = ffi.new("char[]", name.encode())
         log = ffi.new("char[]", _LOG_SIZE)
         load = ffi.new("struct cgfs_prog_load *")
         load.prog_type = prog_type
         load.expected_attach_type = expected_attach_type or 0
         load.insns, load.size = code, len(insns)
-        load.license, load.name = license_text, name_text
+        load.name = name_text
         load.log, load.log_size = log, _LOG_SIZE
         result = lib.cgfs_prog_load(load)
         said = ffi.string(log).decode(errors="replace")
@@ -133,10 +130,6 @@ class Program(Descriptor):
         """How many bytes of the kernel's its instructions take; without its maps."""
         return int(fdinfo(self.fd)["memlock"])
 
-    def dup(self) -> Self:
-        """Another owner of the same program."""
-        return type(self)(os.dup(self.fd))
-
 
 def program_info(prog_fd: int) -> ProgramInfo:
     """Describe the program open as *prog_fd* (borrowed).
@@ -166,22 +159,7 @@ def _info(prog_fd: int) -> ProgramInfo:
         loaded_at_ns=info.loaded_at_ns,
         uid=info.created_by_uid,
         map_ids=tuple(map_ids[0 : info.n_maps]),
-        gpl=bool(info.gpl),
     )
-
-
-def test_run(prog_fd: int, data: bytes, context: bytes | None = None) -> int:
-    """What the program open as *prog_fd* (borrowed) returns for the packet *data* (an Ethernet frame).
-
-    *context* is its `struct __sk_buff`, where fields of it matter. Raises OSError: ENOTSUPP (524) for types
-    that the kernel cannot run so, such as CGROUP_SOCK. Source: bpf(2), BPF_PROG_TEST_RUN.
-    """
-    retval = ffi.new("uint32_t *")
-    given = ffi.NULL if context is None else ffi.from_buffer(context)
-    size = 0 if context is None else len(context)
-    result = lib.cgfs_prog_test_run(prog_fd, ffi.from_buffer(data), len(data), given, size, retval)
-    check(result, "running a BPF program on test data")
-    return int(retval[0])
 
 
 def last_line(log: str) -> str:

@@ -21,7 +21,6 @@ static const int BPF_MAP_TYPE_HASH_OF_MAPS;
 #define BPF_F_ALLOW_MULTI ...
 #define BPF_F_REPLACE ...
 #define BPF_F_QUERY_EFFECTIVE ...
-#define BPF_F_RDONLY_PROG ...
 
 /* bpf.h */
 
@@ -34,8 +33,8 @@ struct cgfs_query {
 	uint32_t count;
 	uint64_t revision;
 };
-int cgfs_prog_query(int cgroup_fd, uint32_t attach_type, uint32_t query_flags, uint32_t *ids, uint32_t *flags,
-		    uint32_t capacity, struct cgfs_query *answer);
+int cgfs_prog_query(int cgroup_fd, uint32_t attach_type, uint32_t query_flags, uint32_t *ids, uint32_t capacity,
+		    struct cgfs_query *answer);
 
 struct cgfs_attached {
 	uint32_t id;
@@ -64,7 +63,6 @@ struct cgfs_prog_load {
 	uint32_t expected_attach_type;
 	const void *insns;
 	size_t size;
-	const char *license;
 	const char *name;
 	char *log;
 	uint32_t log_size;
@@ -79,14 +77,11 @@ struct cgfs_prog_info {
 	uint64_t loaded_at_ns;
 	uint8_t tag[...];
 	char name[...];
-	uint8_t gpl;
 };
 int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *info, uint32_t *map_ids, uint32_t capacity);
 int cgfs_prog_instructions(int prog_fd, void *buffer, uint32_t capacity);
 int cgfs_prog_does_the_same(int prog_fd, int other_fd);
 int cgfs_prog_bind_map(int prog_fd, int map_fd);
-int cgfs_prog_test_run(int prog_fd, const void *data, uint32_t size, const void *context, uint32_t context_size,
-		       uint32_t *retval);
 
 struct cgfs_map_info {
 	uint32_t type;
@@ -94,7 +89,6 @@ struct cgfs_map_info {
 	uint32_t key_size;
 	uint32_t value_size;
 	uint32_t max_entries;
-	uint32_t flags;
 	char name[...];
 };
 int cgfs_map_create(uint32_t type, uint32_t key_size, uint32_t value_size, uint32_t max_entries, uint32_t flags,

@@ -76,7 +76,7 @@ static void read_attached(const struct cgfs_mirror *mirror, int dir, uint64_t no
 	state->is_noted = state->is_whole = state->is_empty = false;
 	if (dir < 0 || !mirror->untouched.content || !mirror->control_attach_types)
 		return;
-	if (cgfs_prog_query(dir, mirror->control_attach_types[node_control_index(node)], 0, NULL, NULL, 0, &query))
+	if (cgfs_prog_query(dir, mirror->control_attach_types[node_control_index(node)], 0, NULL, 0, &query))
 		return;
 	state->is_empty = !query.count;
 	state->revision = query.revision;

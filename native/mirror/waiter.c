@@ -201,7 +201,7 @@ uint64_t control_fingerprint(const struct cgfs_mirror *mirror, uint64_t node)
 {
 	struct {
 		struct cgfs_query query;
-		uint32_t ids[MAX_PROGRAMS], flags[MAX_PROGRAMS];
+		uint32_t ids[MAX_PROGRAMS];
 	} attached;
 	CLEANUP_FD int cgroup = -1;
 
@@ -210,7 +210,7 @@ uint64_t control_fingerprint(const struct cgfs_mirror *mirror, uint64_t node)
 	memset(&attached, 0, sizeof(attached));
 	cgroup = node_open_path(mirror, node);
 	if (cgroup < 0 || cgfs_prog_query(cgroup, mirror->control_attach_types[node_control_index(node)], 0, attached.ids,
-					  attached.flags, MAX_PROGRAMS, &attached.query))
+					  MAX_PROGRAMS, &attached.query))
 		return 0;
 	return hash_bytes(&attached, sizeof(attached));
 }

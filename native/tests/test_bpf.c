@@ -24,7 +24,6 @@ static int load(const struct bpf_insn *insns, size_t size, char *log, uint32_t l
 		.prog_type = BPF_PROG_TYPE_CGROUP_SKB,
 		.insns = insns,
 		.size = size,
-		.license = "GPL",
 		.name = "a_name_of_more_than_15_characters",
 		.log = log,
 		.log_size = log_size,
@@ -43,7 +42,7 @@ TEST(bpf_a_program_is_loaded_described_and_closed_on_exec)
 	CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	CHECK(cgfs_kind_of(fd) == CGFS_PROG);
 	CHECK(cgfs_prog_info(fd, &info, NULL, 0) == 0);
-	CHECK(info.type == BPF_PROG_TYPE_CGROUP_SKB && info.n_maps == 0 && info.gpl);
+	CHECK(info.type == BPF_PROG_TYPE_CGROUP_SKB && info.n_maps == 0);
 	CHECK(!strcmp(info.name, "a_name_of_more_"));
 
 	int map_fd = cgfs_map_create(BPF_MAP_TYPE_ARRAY, 4, 8, 1, 0, "another_name_that_is_long");

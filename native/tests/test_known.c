@@ -45,7 +45,7 @@ static void close_knowing(struct connection *connection)
 static int attach(const struct connection *connection)
 {
 	struct cgfs_prog_load load = {
-		.prog_type = BPF_PROG_TYPE_CGROUP_SKB, .insns = allow, .size = sizeof(allow), .license = "GPL", .name = "allow",
+		.prog_type = BPF_PROG_TYPE_CGROUP_SKB, .insns = allow, .size = sizeof(allow), .name = "allow",
 	};
 	CLEANUP_FD int dir = open(connection->source, O_RDONLY | O_DIRECTORY);
 	int prog = cgfs_prog_load(&load);

@@ -9,7 +9,7 @@ import pytest
 
 from cgfs import bpf
 from cgfs.bpf import AttachType, Map, ProgType, VerifierError
-from tests.support.programs import fdinfo_tag
+from tests.support.programs import fdinfo_tag, verdict
 
 HEAD = """
 #include <linux/bpf.h>
@@ -47,7 +47,6 @@ SAME_SECTION = (
     + 'SEC("cgroup/skb") int first(struct __sk_buff *skb) { return 1; }'
     + 'SEC("cgroup/skb") int second(struct __sk_buff *skb) { return 0; }'
 )
-FRAME = bytes(14)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +76,7 @@ def test_a_program_is_chosen_by_its_section_or_its_function(objects: dict[str, P
     with bpf.load_object(objects["two"], section) as program:
         info = program.info()
         assert (info.name, info.type, info.tag) == ("counts", ProgType.CGROUP_SKB, fdinfo_tag(program.fd))
-        assert info.gpl
-        assert bpf.test_run(program.fd, FRAME) == 1
+        assert verdict(program.fd) == 1
         (map_id,) = info.map_ids
         with Map.by_id(map_id) as counter:
             assert counter.lookup(bytes(4)) == (1).to_bytes(8, "little")
@@ -104,7 +102,7 @@ def test_a_section_that_says_no_type_takes_that_of_the_hook(objects: dict[str, P
     egress = AttachType.CGROUP_INET_EGRESS
     with bpf.load_object(objects["plain"], prog_type=ProgType.CGROUP_SKB, attach_type=egress) as program:
         assert program.info().type == ProgType.CGROUP_SKB
-        assert bpf.test_run(program.fd, FRAME) == 0
+        assert verdict(program.fd) == 0
 
 
 @pytest.mark.parametrize(
@@ -127,9 +125,9 @@ def test_no_choice_or_too_much_of_it_is_einval(
 
 
 def test_two_programs_of_one_section_are_told_apart_by_name(objects: dict[str, Path]) -> None:
-    for name, verdict in (("first", 1), ("second", 0)):
+    for name, expected in (("first", 1), ("second", 0)):
         with bpf.load_object(objects["same_section"], name) as program:
-            assert bpf.test_run(program.fd, FRAME) == verdict
+            assert verdict(program.fd) == expected
 
 
 def test_the_verifiers_words_come_with_its_refusal(objects: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:

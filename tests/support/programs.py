@@ -40,13 +40,21 @@ QUERY_EFFECTIVE = 1
 
 _LOG_ERRORS_ONLY = 4  # BPF_LOG_STATS: not each instruction, which for a long program is more than a log holds
 _MAP_CREATE, _PROG_LOAD, _OBJ_PIN = 0, 5, 6
-_PROG_ATTACH, _PROG_DETACH, _OBJ_GET_INFO_BY_FD, _PROG_QUERY, _LINK_CREATE = 8, 9, 15, 16, 28
+_PROG_ATTACH, _PROG_DETACH, _PROG_TEST_RUN, _OBJ_GET_INFO_BY_FD, _PROG_QUERY, _LINK_CREATE = 8, 9, 10, 15, 16, 28
 
 
 def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     """bpf(2): the result, and the attributes as the kernel left them."""
     buffer = ctypes.create_string_buffer(attributes.ljust(144, b"\0"), 144)
     return syscall(SYS_BPF, command, ctypes.addressof(buffer), 144), buffer.raw
+
+
+def verdict(prog_fd: int) -> int:
+    """What the program returns for the shortest packet, an Ethernet header."""
+    frame = ctypes.create_string_buffer(14)
+    attributes = struct.pack("=IIIIQQI", prog_fd, 0, len(frame), 0, ctypes.addressof(frame), 0, 1)
+    returned: int = struct.unpack_from("=I", bpf(_PROG_TEST_RUN, attributes)[1], 4)[0]
+    return returned
 
 
 def return_value(value: int, salt: int = 0) -> bytes:
