@@ -321,9 +321,3 @@ void handle_release(struct request *request)
 		file_put(file);
 	reply_error(request, 0);
 }
-
-/* cgroup2's files have nothing to sync, and its directories no fsync. */
-void handle_fsync(struct request *request)
-{
-	reply_error(request, request->header->opcode == FUSE_FSYNCDIR ? -EINVAL : 0);
-}
