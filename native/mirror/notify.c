@@ -182,12 +182,14 @@ static bool forget_once(const struct cgfs_mirror *mirror, struct stale_round *ro
 	return round->told[slot].known;
 }
 
-void stale_forget(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item)
+bool stale_forget(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item)
 {
+	if (item->what == STALE_CHILDREN || item->what == STALE_ALL)
+		return false;
 	if (item->what == STALE_DELETED)
 		forget_once(mirror, round, node_id(mirror, NULL, item->child));
-	if (item->what != STALE_CHILDREN && item->what != STALE_ALL)
-		item->known = forget_once(mirror, round, item->node);
+	item->known = forget_once(mirror, round, item->node);
+	return true;
 }
 
 static void tell_of_creation(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item)

@@ -122,12 +122,15 @@ static void put_away(struct stale *stale, struct list *told)
 /* Lock held, but not meanwhile. */
 static void tell(struct stale *stale, struct list *due)
 {
+	bool any = false;
+
 	pthread_mutex_unlock(&stale->lock);
 	stale->round.number++;
 	for (struct stale_item *item = due->first; item; item = item->next)
-		stale_forget(stale->mirror, &stale->round, item);
+		any |= stale_forget(stale->mirror, &stale->round, item);
 	pthread_mutex_lock(&stale->lock);
-	pause_between(stale);
+	if (any)
+		pause_between(stale);
 	pthread_mutex_unlock(&stale->lock);
 	for (struct stale_item *item = due->first; item; item = item->next)
 		stale_give_to_lanes(stale->mirror, stale->lanes, item);

@@ -28,8 +28,8 @@ struct stale_round {
 	} told[N_TOLD];		/* by hash, the last of each */
 };
 
-/* notify.c: the first step: tell at once what needs no lock, and of each node once in a round. */
-void stale_forget(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item);
+/* notify.c: the first step: tell at once what needs no lock, and of each node once in a round. Returns whether there is any. */
+bool stale_forget(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item);
 /* notify.c: the second: give to the lanes what needs one. */
 void stale_give_to_lanes(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item);
 /* What the lanes do. The directory's lock is taken. */
