@@ -57,8 +57,8 @@ class State:
 
     @property
     def lasting(self) -> bool:
-        """Whether it is so as long as the revision and the note are the same. What a guard runs can be exchanged; and a
-        note that names what is not attached may be about to change back.
+        """Whether this is true for as long as the revision and the note are the same. It is not where there is a guard:
+        what it runs can be exchanged; nor where the note names what is not attached: that may be about to change back.
         """
         noted = [each.noted for each in self.attachments if each.noted is not None]
         return len(noted) >= len(self.note.programs) and all(each.kind is not Kind.GUARD for each in noted)

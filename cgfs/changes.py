@@ -109,7 +109,7 @@ class Changes:
             teller.join()  # it uses the mirror
 
     def _tell_for_ever(self) -> None:
-        """At once, and then of all that came within a moment once: to tell one costs more than a change does."""
+        """The first change at once, then all of a moment together: telling costs more than a change does."""
         nodes: set[int] = set()
         while _END not in nodes:
             nodes = {self._untold.get()}

@@ -33,9 +33,9 @@ _computing_of = LockByKey()  # by user
 
 @contextlib.contextmanager
 def computing(user: int) -> Iterator[None]:
-    """For whoever computes long in Python, for *user*: the interpreter is taken from all who read control files
-    meanwhile, and they can stand one of these at a time, and not a hundred. Of each user one waits for that, so that
-    nobody waits behind a hundred of one user's.
+    """To be held while Python computes for long, for *user*. That takes the interpreter from all who read control
+    files: so there is one such computation at a time. Of each user only one waits for it, so that nobody waits behind
+    a hundred of one user's.
     """
     with _computing_of.holding(user), _computing:
         yield

@@ -8,8 +8,8 @@
 #include <sys/types.h>
 
 /*
- * Turns at what takes long where there are many groups. A task may have 65,536, which are anybody's in a user namespace of his
- * own: the kernel needs some 20 ms of the CPU to say them, and some to sort them. So nobody can have all CPUs do that for him.
+ * Turns at reading and sorting groups, so that one user cannot have every CPU do that. A task may have 65,536 groups, and in a
+ * user namespace of its own may choose them; the kernel takes 20 ms of CPU time to print so many, and some to sort them.
  */
 extern struct turns group_turns;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Whose open files have descriptors of the daemon's own: so that nobody can use them up for all others.
+ * Counts the daemon's descriptors that are kept for open files, by user, so that no user can have all of them.
  *
  * A file that is open for writing what cgroup2 judges by its opener has one; so has each that is polled, and each that
  * is open for reading, for its attributes, should it be removed meanwhile. On cgroup2 itself each process has a limit of

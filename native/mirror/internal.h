@@ -48,7 +48,7 @@ struct request;
 /* One mount. Written by mirror.c before the first thread starts, and constant then. */
 struct cgfs_mirror {
 	void (*handle)(struct request *request);	/* dispatch(); tests have others */
-	unsigned int n_readers;		/* at most MAX_READERS: threads that read the connection when nothing waits; tests have one, for the order */
+	unsigned int n_readers;		/* threads that read the connection when nothing waits; tests have one, for the order */
 	int fuse_fd;		/* the connection; what is read from a clone can be answered there only: there are none */
 	int source_fd;		/* O_RDONLY directory: SOURCE, as root */
 	int mount_fd;		/* the same, for open_by_handle_at */
@@ -250,8 +250,8 @@ int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_
 void identity_drop(struct identity *identity);
 #define AS_CALLER __attribute__((cleanup(identity_drop)))
 /*
- * For what ids and modes decide, and the file's mode allows to its owner, who the caller is: neither his groups nor his
- * capabilities matter, and they are not asked for, which takes long. He has none then, but for root, who stays root.
+ * For what the file's mode allows to its owner, where the owner is the caller: then neither groups nor capabilities matter,
+ * and they are not read, which takes long. The thread has none meanwhile, unless the owner is root.
  */
 int identity_take_owner(struct identity *identity, uint32_t uid, uint32_t gid);
 /* Whether that is so of what fd (O_PATH will do) is open on. It is looked at anew: what the kernel has checked may be old. */
@@ -291,7 +291,7 @@ int pids_to_caller(const char *text, size_t size, int pidns_fd, char **out, size
 
 int descriptors_create(struct cgfs_mirror *mirror);
 void descriptors_destroy(struct cgfs_mirror *mirror);
-/* For whom a descriptor is kept that the request needs. It may take as long as the caller likes: not with a lock held. */
+/* The user to whom a descriptor that the request needs is charged. It may take long (user.c): not with a lock held. */
 uint64_t descriptor_user(const struct request *request);
 /* One descriptor more is kept open for that user. Returns false if he has had his share: then it must not be kept. */
 bool descriptor_take(struct cgfs_mirror *mirror, uint64_t user);

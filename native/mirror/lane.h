@@ -55,10 +55,10 @@ struct errand *errand_new(int what, uint64_t node, const char *text, uint64_t ch
 struct lane *lane_get(struct lanes *lanes, uint64_t node);
 /* It is there no more if nobody needs it. */
 void lane_put(struct lanes *lanes, struct lane *lane);
-/* Whether an errand waits in it that says the same. Of those with a text that is not looked for. */
+/* Whether an errand that says the same waits in the lane; of those with a text never. */
 bool lane_has(const struct lane *lane, const struct errand *errand);
 void lane_append(struct lanes *lanes, struct lane *lane, struct errand *errand);
-/* The first lane with something to do and nobody in it, which waits no more. NULL: there is none. */
+/* Take the first lane that has something to do, and no runner, from those that wait. NULL: there is none. */
 struct lane *lane_take(struct lanes *lanes);
 /* The number of that lane; 0: there is none. */
 uint64_t lane_next_number(const struct lanes *lanes);

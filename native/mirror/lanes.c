@@ -25,9 +25,9 @@
 /* Errands that wait, but for needed ones: in one lane; in all, where somebody is in the lane that they wait for. */
 #define MAX_OF_ONE 4096
 #define MAX_OF_ALL 32768
-/* A lane is the next for so long, and there is one thread more. Nothing that they do takes as long by itself. */
+/* When a lane has been the next for so long, another thread is started. No errand takes as long, unless it waits for a lock. */
 #define REPLACED_MS 20
-/* A flush takes an errand for one that waits for a lock. Longer, so that a busy machine is not taken for it. */
+/* After so long a flush takes an errand for one that waits for a lock. Longer, so that a busy machine is not taken for one. */
 #define HELD_MS 200
 
 /* --- the runners ------------------------------------------------------------------------------------------------------- */

@@ -56,7 +56,7 @@ void handle_interrupt(struct request *request)
 	pthread_mutex_unlock(&loop->lock);
 }
 
-/* Most of those that are kept are of requests that have been answered: they mean nothing, as no request has that number again. */
+/* Most that are kept here are of requests that were answered long ago. They do no harm: no request has that number again. */
 bool was_interrupted_early(struct loop *loop, uint64_t unique)
 {
 	for (size_t i = 0; i < N_EARLY; i++) {

@@ -55,9 +55,9 @@ struct cgfs_control_change {
 };
 
 /*
- * What decides about control files, whose node ids these are. Called in the mirror's threads, in several at the same time,
- * while the caller waits in the kernel, but for ended, for which nobody waits, and whose result means nothing. Each may take
- * as long as it likes. All return 0 or -errno. opener is who has opened the file for writing.
+ * What decides about control files; each node is one of theirs. Called in the mirror's threads, several at a time, while the
+ * caller waits in the kernel. Each call may take as long as it likes, and returns 0 or -errno, unless said otherwise. Nobody
+ * waits for ended, whose result means nothing. opener is who opened the file for writing.
  */
 struct cgfs_control_operations {
 	/* Puts what the file says into content, and returns the size of that, at most room. */

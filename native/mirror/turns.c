@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Who has had his turn for long waits for something else than those who wait for theirs: a lock of the kernel, of a file. He
- * does not count any more, and holds up nobody; how many wait so is bounded by loop_share.c.
+ * A thread that keeps its turn for long does not work, but waits: for a lock of the kernel, say. Its turn is not counted any
+ * more, so that it holds up no other thread. loop_share.c bounds how many of a user's threads can wait like that.
  */
 #include "turns.h"
 
 #include "monotonic.h"
 #include "user.h"
 
-#define FEW 2	/* so many have a turn: nobody need be asked who is behind whom, which takes longer */
+#define FEW 2	/* turns: with no more taken, the user behind a caller is not looked for, which would take longer */
 
 static void unlink_turn(struct turn **link, const struct turn *turn)
 {

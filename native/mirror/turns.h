@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Turns at what many at once would spoil for each other: some of each user's have one, and the others wait before it. */
+/* Turns at work in which many threads at once would slow each other down: each user has a few at a time. */
 #ifndef CGFS_MIRROR_TURNS_H
 #define CGFS_MIRROR_TURNS_H
 
@@ -19,11 +19,11 @@ struct turn {
 
 struct turns {
 	unsigned int of_user;		/* at a time */
-	unsigned int of_all;		/* but root: from here on each has one */
-	int long_ms;			/* whoever has had his for so long waits for something else, and does not count any more */
+	unsigned int of_all;		/* of all users but root; from here on each has one */
+	int long_ms;			/* after which a turn is not counted any more: the thread is waiting for something else */
 	pthread_mutex_t lock;		/* guards the rest; taken before no other */
-	struct turn *having;		/* and counting */
-	struct turn *waiting;		/* those who came first are first */
+	struct turn *having;		/* those that count */
+	struct turn *waiting;		/* the oldest first */
 };
 
 #define TURNS_INITIALIZER(of_user_, of_all_, long_ms_) {						\

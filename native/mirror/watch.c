@@ -284,9 +284,10 @@ void watch_settle(struct cgfs_mirror *mirror)
 }
 
 /*
- * Until its name is expired the kernel may come from there, and has to look it up anew: it is ESTALE as long, and ENOENT
- * only then. Not until all was told, as watch_settle() does: the caller of a LOOKUP has the directory locked, and a name
- * in it could not be told of. The event of a removal is there when rmdir(2) returns.
+ * Until the directory's name is expired the kernel may have come by it, and has to look it up anew: so the answer is ESTALE
+ * until then, and ENOENT afterwards. This does not wait until all was told, as watch_settle() does: the caller of a LOOKUP
+ * has the directory locked, and the kernel could not be told of a name in it. The event of a removal is in the queue when
+ * rmdir(2) returns.
  */
 int watch_gone_error(struct request *request)
 {
