@@ -28,7 +28,7 @@ def open_cgroup(mount_fd: int, id_: int) -> Descriptor:
     Raises OSError: ESTALE if the cgroup is gone, ENOTDIR if the id is that of a file, EPERM without
     CAP_DAC_READ_SEARCH.
     """
-    fd = lib.cgfs_cgroup_open(mount_fd, id_)
+    fd = lib.cgfs_open_by_kernfs_id(mount_fd, id_, os.O_RDONLY | os.O_DIRECTORY)
     if fd < 0:
         raise OSError(-fd, f"opening the cgroup with id {id_}: {os.strerror(-fd)}")
     return Descriptor(fd)

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Directories of cgroup2. Functions return a descriptor (close-on-exec) or -errno; descriptors that go in are borrowed. */
+/* Directories and files of cgroup2. */
 #ifndef CGFS_CGROUP_H
 #define CGFS_CGROUP_H
 
 #include <stdint.h>
 
-/* Open the cgroup with that id, for reading, by its file handle. -ESTALE if it is gone. */
-int cgfs_cgroup_open(int mount_fd, uint64_t cgroup_id);
+/*
+ * Open what has that kernfs id, as open(2) does with these flags, by its file handle. mount_fd (borrowed) is any directory of
+ * the mount. Returns a descriptor (close-on-exec), or -errno: -ESTALE if it is gone.
+ */
+int cgfs_open_by_kernfs_id(int mount_fd, uint64_t id, int flags);
 
 #endif

@@ -1,1 +1,1 @@
-int cgfs_cgroup_open(int mount_fd, uint64_t cgroup_id);
+int cgfs_open_by_kernfs_id(int mount_fd, uint64_t id, int flags);

@@ -50,8 +50,7 @@ struct cgfs_mirror {
 	void (*handle)(struct request *request);	/* dispatch(); tests have others */
 	unsigned int n_readers;		/* threads that read the connection when nothing waits; tests have one, for the order */
 	int fuse_fd;		/* the connection; what is read from a clone can be answered there only: there are none */
-	int source_fd;		/* O_RDONLY directory: SOURCE, as root */
-	int mount_fd;		/* the same, for open_by_handle_at */
+	int source_fd;		/* O_RDONLY directory: SOURCE; every file is opened by its handle beside it */
 	uint64_t source_id;	/* the cgroup id that node 1 stands for */
 	char *mountpoint;
 	bool mounted;

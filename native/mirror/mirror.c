@@ -89,7 +89,6 @@ static int open_source(struct cgfs_mirror *mirror, const char *source)
 	if (st.f_type != CGROUP2_SUPER_MAGIC)
 		return -EINVAL;
 	mirror->read_only = st.f_flags & ST_RDONLY;
-	mirror->mount_fd = mirror->source_fd;
 	return kernfs_id_at(mirror->source_fd, "", AT_EMPTY_PATH, &mirror->source_id);
 }
 
@@ -195,7 +194,7 @@ int mirror_create(const struct cgfs_mirror_options *options, struct cgfs_mirror 
 		return -ENOMEM;
 	mirror->handle = dispatch;
 	mirror->n_readers = readers_of_this_machine();
-	mirror->fuse_fd = mirror->source_fd = mirror->mount_fd = -1;
+	mirror->fuse_fd = mirror->source_fd = -1;
 	error = copy_control_names(mirror, options);
 	if (!error)
 		error = copy_attach_types(mirror, options);
@@ -297,7 +296,7 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 
 int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror)
 {
-	return mirror->mount_fd;
+	return mirror->source_fd;
 }
 
 uint64_t cgfs_mirror_source_id(const struct cgfs_mirror *mirror)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a node id says, and how its file is found: by handle, so that nothing is kept per inode.
- * Sources: open_by_handle_at(2); FILEID_KERNFS in include/linux/exportfs.h; kernfs_encode_fh in fs/kernfs/mount.c.
  */
 #include "internal.h"
 
@@ -9,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-_Static_assert(sizeof(ino_t) == 8, "st_ino is the whole kernfs id on 64 bit machines only");
+#include "../cgroup.h"
 
-#define HANDLE_TYPE_KERNFS 0xfe
+_Static_assert(sizeof(ino_t) == 8, "st_ino is the whole kernfs id on 64 bit machines only");
 
 static bool has_suffix(const char *name, const char *suffix)
 {
@@ -58,18 +57,10 @@ int node_open_path(const struct cgfs_mirror *mirror, uint64_t node)
 int node_open(const struct cgfs_mirror *mirror, uint64_t node, int flags)
 {
 	uint64_t id = node_kernfs_id(mirror, node);
-	union {
-		struct file_handle handle;
-		char space[sizeof(struct file_handle) + sizeof(id)];
-	} by = {.handle = {.handle_bytes = sizeof(id), .handle_type = HANDLE_TYPE_KERNFS}};
-	int fd;
+	int fd = cgfs_open_by_kernfs_id(mirror->source_fd, id, flags);
 
-	memcpy(by.space + sizeof(struct file_handle), &id, sizeof(id));
-	fd = open_by_handle_at(mirror->mount_fd, &by.handle, flags | O_CLOEXEC);
-	if (fd >= 0)
-		return fd;
 	/* The kernel does not look for the root again: when it is gone it is gone. */
-	return errno == ESTALE && id == mirror->source_id ? -ENOENT : -errno;
+	return fd == -ESTALE && id == mirror->source_id ? -ENOENT : fd;
 }
 
 void fd_path(int fd, char path[FD_PATH_SIZE])
