@@ -36,7 +36,7 @@
 static int namespace_of(uint32_t tid, unsigned long pidfd_request, const char *name)
 {
 	CLEANUP_FD int task = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
-	int fd = task < 0 ? -1 : ioctl(task, pidfd_request);
+	int fd = task < 0 ? -1 : ioctl(task, pidfd_request, 0);	/* EINVAL with an argument */
 
 	if (fd < 0 && (errno == EINVAL || errno == ENOTTY))
 		fd = namespace_open(tid, name);
