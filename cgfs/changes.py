@@ -77,12 +77,14 @@ class Changes:
         """Carry out a command that *caller* has written to a file which *opener* opened."""
         if isinstance(command, NoneCommand):
             self._change(node, opener, "none", partial(_clear, opener))
-        elif isinstance(command, SetProgram):
+            return
+        user = caller.user()  # before others wait: it may take long
+        if isinstance(command, SetProgram):
             words = program_line(command.tag, command.mode)
-            self._change(node, opener, words, partial(self._set_stored, command, caller, opener))
+            self._change(node, opener, words, partial(self._set_stored, command, user, opener))
         else:
             words = text_line(command.text, command.mode)
-            self._change(node, opener, words, partial(self._set_text, command, caller, opener))
+            self._change(node, opener, words, partial(self._set_text, command, user, opener))
 
     def attributes(self, node: int, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None) -> None:
         """*who* changes mode, owner and group of a file, as far as they are not None."""
@@ -125,17 +127,16 @@ class Changes:
         except Exception:
             log.exception("those who watch control file %#x are not told of a change", node)
 
-    def _set_stored(self, command: SetProgram, caller: Caller, opener: Credentials, target: Target) -> Change:
+    def _set_stored(self, command: SetProgram, user: int, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
-        with computing(caller.user()):
-            user = User(opener.uid, opener.groups, Capability.DAC_OVERRIDE in opener.capabilities)
-            program = self._store.find(target.file, command.tag, user)
+        with computing(user):
+            reader = User(opener.uid, opener.groups, Capability.DAC_OVERRIDE in opener.capabilities)
+            program = self._store.find(target.file, command.tag, reader)
         with program:
             return filters.set_program(target, program, command.mode, _stamp(opener))
 
-    def _set_text(self, command: SetText, caller: Caller, opener: Credentials, target: Target) -> Change:
+    def _set_text(self, command: SetText, user: int, opener: Credentials, target: Target) -> Change:
         self._check_attach_cap(opener)
-        user = caller.user()
         with computing(user):
             text = parse_text(command.text, target.file)
         return filters.set_text(target, text, command.mode, _stamp(opener), user)
