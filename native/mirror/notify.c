@@ -84,7 +84,7 @@ enum expiry {
 	EXPIRE_NAME,		/* text, which stood for the directory child */
 	EXPIRE_FILES,		/* and the listing */
 	EXPIRE_ALL_FILES,	/* also those that are always there */
-	EXPIRE_CHILDREN,	/* the files of each child directory, in its own lane */
+	EXPIRE_CHILDREN,	/* the files of each child directory are stale */
 };
 
 static void add(struct lanes *lanes, enum expiry what, uint64_t dir)
@@ -118,9 +118,8 @@ static void expire_files_of_children(struct cgfs_mirror *mirror, uint64_t node)
 	while ((entry = readdir(dir))) {
 		uint64_t child = node_id(mirror, NULL, entry->d_ino);
 
-		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-		    !forget_attributes(mirror, child))
-			add(stale_lanes(mirror), EXPIRE_FILES, child);
+		if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			stale_add(mirror, STALE_FILES, child, NULL, 0);
 	}
 	closedir(dir);
 }

@@ -10,9 +10,9 @@
  * Names and listings are the second step: the kernel takes the lock of the directory for them, which somebody may hold
  * for ever (lanes.c).
  *
- * There is a pause after each step. What is added meanwhile is told after it, and of each node once: the kernel drops the
- * attributes that it is just getting when it is told that they have changed. Where that happens to the first that it hears
- * of a node, it asks again; where it happens to that answer as well, the mode that it knows is 0, and the caller gets EACCES.
+ * There is a pause after each step. What is added meanwhile is told together, after it. For the kernel drops the attributes
+ * that an answer brings if it is told while it waits for it that they have changed. If that happens to a directory's first
+ * LOOKUP, it sends a GETATTR; if it happens to that as well, the only mode that it knows is 0, and the caller gets EACCES.
  *
  * All is told twice. An answer that was made before a change may reach the kernel after it was told of the change, and
  * would be believed for long.
@@ -234,9 +234,11 @@ static void wait_until_told(struct stale *stale, const struct timespec *deadline
 
 void stale_flush(struct cgfs_mirror *mirror, const struct timespec *deadline)
 {
-	wait_until_told(mirror->stale, deadline);
-	lanes_flush(mirror->stale->lanes, deadline);
-	lanes_flush(mirror->stale->lanes, deadline);	/* and what came of it: the files of child directories */
+	/* And once more, for what came of it: the files of child directories. */
+	for (int i = 0; i < 2; i++) {
+		wait_until_told(mirror->stale, deadline);
+		lanes_flush(mirror->stale->lanes, deadline);
+	}
 }
 
 struct lanes *stale_lanes(struct cgfs_mirror *mirror)

@@ -25,10 +25,10 @@ struct stale_round {
 	struct {
 		uint64_t number, node;
 		bool known;
-	} told[N_TOLD];		/* by hash, the last of each */
+	} told[N_TOLD];		/* by hash; of two with the same one, the last */
 };
 
-/* notify.c: the first step: tell at once what needs no lock, and of each node once in a round. Returns whether there is any. */
+/* notify.c: the first step: tell at once what needs no lock: of a node once in a round, as a rule. Returns whether there is any. */
 bool stale_forget(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item);
 /* notify.c: the second: give to the lanes what needs one. */
 void stale_give_to_lanes(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item);
