@@ -127,15 +127,20 @@ uint32_t identity_visible_tid(uint32_t tid)
 	return !identity_init() && own.sees_callers ? tid : 0;
 }
 
-/* Those of a task's capabilities that count here: those of the daemon's user namespace. */
+/* Those of a task's capabilities that count here: those in the daemon's user namespace. */
 static uint64_t capabilities_here(uint32_t tid, uint64_t effective)
 {
 	uint64_t user_ns;
 
-	effective &= own.capabilities.permitted;
 	if (effective && (namespace_id(tid, "user", &user_ns) || user_ns != own.namespaces.user))
 		effective = 0;
 	return effective;
+}
+
+/* Of those, what a thread of the daemon can have. */
+static uint64_t capabilities_to_take(uint32_t tid, uint64_t effective)
+{
+	return capabilities_here(tid, effective & own.capabilities.permitted);
 }
 
 /*
@@ -169,7 +174,7 @@ static bool same_as_own(uint32_t tid, uint32_t uid, uint32_t gid)
 	return tid && uid == own.uid && gid == own.gid &&
 	       (own.capabilities.effective & FILE_CAPABILITIES) == FILE_CAPABILITIES &&
 	       !capabilities_get(tid, &theirs) &&
-	       capabilities_here(tid, theirs.effective) == own.capabilities.effective;
+	       capabilities_to_take(tid, theirs.effective) == own.capabilities.effective;
 }
 
 /* setfsuid() and setfsgid() do not say whether they failed: only the next call does. */
@@ -204,6 +209,7 @@ static int set_groups(const struct credentials *credentials, uint32_t uid)
  * come last: the other steps need the daemon's. */
 static int become(struct identity *identity, uint32_t uid, uint32_t gid, const struct credentials *credentials)
 {
+	uint64_t effective;
 	int error;
 
 	if (!groups_are_own(credentials)) {
@@ -224,9 +230,10 @@ static int become(struct identity *identity, uint32_t uid, uint32_t gid, const s
 		if (error)
 			return error;
 	}
-	if (identity->changed & CHANGED_FSUID || credentials->effective != own.capabilities.effective) {
+	effective = credentials->effective & own.capabilities.permitted;
+	if (identity->changed & CHANGED_FSUID || effective != own.capabilities.effective) {
 		identity->changed |= CHANGED_CAPABILITIES;
-		return capabilities_set_effective(credentials->effective);
+		return capabilities_set_effective(effective);
 	}
 	return 0;
 }
@@ -308,7 +315,7 @@ int identity_take_capabilities(struct identity *identity, uint32_t tid)
 		error = capabilities_get(tid, &theirs);
 	if (error)
 		return error;
-	effective = capabilities_here(tid, theirs.effective);
+	effective = capabilities_to_take(tid, theirs.effective);
 	if (effective == own.capabilities.effective)
 		return 0;
 	identity->changed = CHANGED_CAPABILITIES;
