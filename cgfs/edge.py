@@ -34,7 +34,8 @@ class Snapshot(NamedTuple):
 class Control(Protocol):
     """What decides about control files. Called in the mirror's threads, in several at the same time. Each call may
     wait. But for `ended` it has a caller who waits in the kernel meanwhile, also when he was killed, so
-    that his thread id is nobody else's. An *opener* is who has opened the file for writing, as he was then.
+    that his thread id is nobody else's. An *opener* is who has opened the file for writing, as he was then: his rights
+    decide. The *caller* makes the call now: his are the descriptors, and the turns at computing.
     """
 
     def snapshot(self, node: int) -> Snapshot: ...

@@ -8,7 +8,7 @@
  *
  * A LOOKUP is never kept. Until it is answered, everybody who wants that name waits with it in the kernel; and everybody who
  * wants any name in that directory, if it is part of an open(2) with O_CREAT, which who may not write there can try, too. So
- * LOOKUPs have a share as large again for themselves, and what is too many even then is refused.
+ * LOOKUPs go on until twice as many workers wait for their user, and are refused then.
  *
  * Many users together must not have all workers either: from some point on each has a few only. Root's share is for itself.
  * Messages for which nobody waits, and which wait for nobody, are outside of all this.
@@ -25,7 +25,7 @@
 #define SHARE_OF_OTHERS 256	/* of all but root: then each has FEW */
 #define FEW 8
 #define LOOKUPS 2		/* so many times these, with LOOKUPs */
-#define MANY_USERS 16		/* who find that each has FEW */
+#define MANY_USERS 16		/* with FEW each; if more than these do their worst together, nobody reads */
 #define CROWD 16		/* waiting workers: from here on a user is who is behind a container (user.c), not a uid */
 _Static_assert(MAX_WORKERS >= MAX_READERS + LOOKUPS * (SHARE_OF_ROOT + MANY_USERS * FEW) + SHARE_OF_OTHERS,
 	       "one still reads when so many wait");

@@ -36,9 +36,9 @@
 static int namespace_of(uint32_t tid, unsigned long pidfd_request, const char *name)
 {
 	CLEANUP_FD int task = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
-	int fd = task < 0 ? -1 : ioctl(task, pidfd_request, 0);	/* EINVAL with an argument */
+	int fd = task < 0 ? -1 : ioctl(task, pidfd_request, 0);	/* EINVAL if the argument is not 0 */
 
-	if (fd < 0 && (errno == EINVAL || errno == ENOTTY))
+	if (fd < 0 && errno == (task < 0 ? EINVAL : ENOTTY))
 		fd = namespace_open(tid, name);
 	return fd < 0 ? -1 : fd;
 }
