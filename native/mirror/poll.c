@@ -101,7 +101,7 @@ static void note_read(struct poller *poller, const struct fanotify_event_metadat
 		return;
 	memcpy(&id, handle->f_handle, sizeof(id));
 	while ((waiter = waiter_find(poller, BY_KERNFS_ID, id, waiter))) {
-		if (waiter->process == (uint32_t)event->pid)
+		if (waiter->process && waiter->process == (uint32_t)event->pid)	/* 0: somebody whom we do not see */
 			waiter->read = true;
 	}
 }
