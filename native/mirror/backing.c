@@ -161,7 +161,7 @@ int backing_get(const struct request *request, int *path_fd)
 
 		if (!backing->count++)
 			unused_take(backings, backing);
-		if (backing->path_fd < 0 && descriptor_take(mirror, user)) {
+		if (backing->path_fd < 0 && descriptors_take(mirror, user, 1)) {
 			backing->path_fd = *path_fd;
 			backing->user = user;
 			*path_fd = -1;
@@ -193,7 +193,7 @@ void backing_put(struct cgfs_mirror *mirror, uint64_t node)
 	if (path_fd < 0)
 		return;
 	close(path_fd);
-	descriptor_give(mirror, user);
+	descriptors_give(mirror, user, 1);
 }
 
 int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)

@@ -160,13 +160,16 @@ void handle_control_setattr(struct request *request)
 
 /* --- open files ------------------------------------------------------------------------------------------------------------ */
 
+/* So many bytes of an opener, who may have 65,536 groups, count as a descriptor: with a thousand groups none do. */
+#define OPENER_LIKE_A_DESCRIPTOR 4096
+
 /* Keep who has opened the file for writing. Returns 0 or -errno. */
 static int keep_opener(struct request *request, uint64_t file_handle)
 {
 	const struct cgfs_caller caller = caller_of(request);
 	char *opener = reply_buffer(request);
 	struct open_file *file;
-	int size;
+	int size, error;
 
 	loop_may_block(request);
 	size = cgfs_credentials_read(&caller, (struct cgfs_credentials *)opener, MAX_IO);
@@ -176,10 +179,13 @@ static int keep_opener(struct request *request, uint64_t file_handle)
 		return -ENOTCONN;
 	/* Nobody else has heard of the file yet. */
 	file = file_get(request->mirror, file_handle);
-	file->opener = content_get(request->mirror->contents, opener, (size_t)size);
-	size = file->opener ? 0 : -ENOMEM;
+	error = file_charge(request, file, (unsigned int)size / OPENER_LIKE_A_DESCRIPTOR);
+	if (!error) {
+		file->opener = content_get(request->mirror->contents, opener, (size_t)size);
+		error = file->opener ? 0 : -ENOMEM;
+	}
 	file_put(file);
-	return size;
+	return error;
 }
 
 /* Who has opened the file for writing, or NULL. */

@@ -8,6 +8,9 @@
  * has the rest, too. From the first quarter in use on, a user is who is behind a container (user.c), not a uid. Who has
  * had his share can still open for reading, and poll without sleeping: neither needs a descriptor. Opening for writing
  * fails (ENFILE).
+ *
+ * A control file that is open for writing has none; but where its opener has very many groups, which are kept with it, that
+ * memory counts as descriptors.
  */
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -74,11 +77,11 @@ static struct holder **find(struct descriptors *descriptors, uint64_t user)
 }
 
 /* Called with the lock held. */
-static bool take(struct descriptors *descriptors, uint64_t user)
+static bool take(struct descriptors *descriptors, uint64_t user, unsigned int n)
 {
 	struct holder **link = find(descriptors, user);
 
-	if (descriptors->n_all >= 3 * descriptors->quarter || (*link && (*link)->n >= descriptors->quarter))
+	if (descriptors->n_all + n > 3 * descriptors->quarter || (*link ? (*link)->n : 0) + n > descriptors->quarter)
 		return false;
 	if (!*link) {
 		*link = calloc(1, sizeof(**link));
@@ -86,16 +89,17 @@ static bool take(struct descriptors *descriptors, uint64_t user)
 			return false;
 		(*link)->user = user;
 	}
-	(*link)->n++;
+	(*link)->n += n;
 	return true;
 }
 
 /* Called with the lock held. */
-static void give(struct descriptors *descriptors, uint64_t user)
+static void give(struct descriptors *descriptors, uint64_t user, unsigned int n)
 {
 	struct holder **link = find(descriptors, user), *holder = *link;
 
-	if (--holder->n)
+	holder->n -= n;
+	if (holder->n)
 		return;
 	*link = holder->next;
 	free(holder);
@@ -109,25 +113,25 @@ uint64_t descriptor_user(const struct request *request)
 	return descriptors->n_all < descriptors->quarter ? header->uid : user_of(header->pid, header->uid);
 }
 
-bool descriptor_take(struct cgfs_mirror *mirror, uint64_t user)
+bool descriptors_take(struct cgfs_mirror *mirror, uint64_t user, unsigned int n)
 {
 	struct descriptors *descriptors = mirror->descriptors;
 	bool taken;
 
 	pthread_mutex_lock(&descriptors->lock);
-	taken = !user || take(descriptors, user);
-	descriptors->n_all += taken;
+	taken = !user || take(descriptors, user, n);
+	descriptors->n_all += taken ? n : 0;
 	pthread_mutex_unlock(&descriptors->lock);
 	return taken;
 }
 
-void descriptor_give(struct cgfs_mirror *mirror, uint64_t user)
+void descriptors_give(struct cgfs_mirror *mirror, uint64_t user, unsigned int n)
 {
 	struct descriptors *descriptors = mirror->descriptors;
 
 	pthread_mutex_lock(&descriptors->lock);
-	descriptors->n_all--;
+	descriptors->n_all -= n;
 	if (user)
-		give(descriptors, user);
+		give(descriptors, user, n);
 	pthread_mutex_unlock(&descriptors->lock);
 }

@@ -82,15 +82,27 @@ static int insert(struct file_table *table, struct open_file *file, uint64_t *fi
 	return error;
 }
 
+int file_charge(const struct request *request, struct open_file *file, unsigned int n)
+{
+	uint64_t user = n ? descriptor_user(request) : 0;
+
+	if (!n)
+		return 0;
+	if (!descriptors_take(request->mirror, user, n))
+		return -ENFILE;
+	file->user = user;
+	file->n_charged = n;
+	return 0;
+}
+
 int file_add(const struct request *request, int fd, bool backed, uint64_t *file_handle)
 {
 	struct open_file *file = calloc(1, sizeof(*file));
-	int error;
+	int error = file ? 0 : -ENOMEM;
 
-	if (file)
-		file->user = descriptor_user(request);
-	if (!file || (fd >= 0 && !descriptor_take(request->mirror, file->user))) {
-		error = file ? -ENFILE : -ENOMEM;
+	if (!error && fd >= 0)
+		error = file_charge(request, file, 1);
+	if (error) {
 		free(file);
 		close_fd(&fd);
 		return error;
@@ -174,10 +186,9 @@ void file_put(struct open_file *file)
 {
 	if (--file->references)
 		return;
-	if (file->fd >= 0) {
-		close(file->fd);
-		descriptor_give(file->mirror, file->user);
-	}
+	close_fd(&file->fd);
+	if (file->n_charged)
+		descriptors_give(file->mirror, file->user, file->n_charged);
 	free(file->snapshot);
 	if (file->opener)
 		content_put(file->opener);

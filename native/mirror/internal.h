@@ -293,8 +293,8 @@ void descriptors_destroy(struct cgfs_mirror *mirror);
 /* The user to whom a descriptor that the request needs is charged. It may take long (user.c): not with a lock held. */
 uint64_t descriptor_user(const struct request *request);
 /* One descriptor more is kept open for that user. Returns false if he has had his share: then it must not be kept. */
-bool descriptor_take(struct cgfs_mirror *mirror, uint64_t user);
-void descriptor_give(struct cgfs_mirror *mirror, uint64_t user);
+bool descriptors_take(struct cgfs_mirror *mirror, uint64_t user, unsigned int n);
+void descriptors_give(struct cgfs_mirror *mirror, uint64_t user, unsigned int n);
 
 /* --- backing.c: the files that the kernel reads and writes without us ------------------------------------------------ */
 
@@ -313,7 +313,8 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node);
 
 struct open_file {
 	struct cgfs_mirror *mirror;
-	uint64_t user;		/* whose descriptor fd is */
+	uint64_t user;		/* to whom n_charged descriptors are charged: fd, or what the opener is kept in */
+	unsigned int n_charged;
 	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file */
 	uint64_t node;
 	bool backed;		/* holds a backing_get() of node */
@@ -329,6 +330,8 @@ int file_table_create(struct cgfs_mirror *mirror);
 void file_table_destroy(struct cgfs_mirror *mirror);
 /* Of the request's node. Takes ownership of fd (also on error). Returns 0 and a file handle, never 0, or -errno. */
 int file_add(const struct request *request, int fd, bool backed, uint64_t *file_handle);
+/* Charge n descriptors to the request's caller until the file is closed; once for a file. Returns 0 or -ENFILE. */
+int file_charge(const struct request *request, struct open_file *file, unsigned int n);
 /* The open file of a handle, counted until file_put(), or NULL: no such file is open. */
 struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t file_handle);
 void file_put(struct open_file *file);

@@ -12,7 +12,7 @@ struct content {
 	struct contents *contents;
 	struct content **bucket, *next;
 	size_t references, size;
-	char data[];
+	char data[] __attribute__((aligned(8)));	/* text, or a struct cgfs_credentials */
 };
 
 int contents_create(struct cgfs_mirror *mirror);

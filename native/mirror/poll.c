@@ -146,11 +146,11 @@ static int open_own(const struct request *request, struct waiter *waiter)
 	uint64_t user = descriptor_user(request);
 	int fd;
 
-	if (!descriptor_take(request->mirror, user))
+	if (!descriptors_take(request->mirror, user, 1))
 		return -ENFILE;
 	fd = node_open(request->mirror, waiter->node, O_RDONLY);
 	if (fd < 0) {
-		descriptor_give(request->mirror, user);
+		descriptors_give(request->mirror, user, 1);
 		return fd;
 	}
 	pthread_mutex_lock(&poller->lock);

@@ -86,7 +86,7 @@ static void waiter_free(struct poller *poller, struct waiter *waiter)
 		file_put(waiter->file);
 	} else if (waiter->fd >= 0) {
 		close(waiter->fd);
-		descriptor_give(poller->mirror, waiter->user);
+		descriptors_give(poller->mirror, waiter->user, 1);
 	}
 	pthread_mutex_destroy(&waiter->answering);
 	free(waiter);

@@ -209,6 +209,22 @@ def test_who_opens_many_files_for_writing_is_refused_and_nobody_else(poor_overla
         until(lambda: alice.call(_can_open_all, mirror, SHARE // 2, "cgroup.procs", os.O_WRONLY), "they are given back")
 
 
+def test_who_opens_many_control_files_with_many_groups_is_refused(poor_overlay: Overlay) -> None:
+    """Who has opened one for writing is kept with it, groups and all: memory, which counts as descriptors."""
+    groups = 1 << 16
+    share = SHARE // (groups * 4 // 4096)
+    crowd = Identity(ALICE.uid, ALICE.gid, groups=tuple(range(groups)))
+    with many_cgroups_of(ALICE, share + 1) as top, Child(identity=crowd) as many, Child(identity=ALICE) as few:
+        mirror = poor_overlay.path(top)
+        for number in range(share + 1):
+            os.chown(mirror / str(number) / "net.egress_filter", ALICE.uid, ALICE.gid)
+        opened, error = many.call(_open_all, mirror, share + 1, "net.egress_filter", os.O_WRONLY)
+        assert (len(opened), error) == (share, errno.ENFILE)
+        assert few.call(_can_open_all, mirror, share + 1, "net.egress_filter", os.O_WRONLY)
+        many.call(_close_all, opened)
+        until(lambda: many.call(_can_open_all, mirror, share, "net.egress_filter", os.O_WRONLY), "they are given back")
+
+
 def test_reading_and_polling_many_files_need_no_share(poor_overlay: Overlay) -> None:
     """Beyond the share a poll reports a change at once: it is never lost, and nobody sleeps."""
     count = NOFILE + 50
