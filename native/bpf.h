@@ -26,9 +26,7 @@ struct cgfs_query {
 	uint32_t count;
 	uint64_t revision;	/* changes with every change of these programs; 0 where the kernel has none (before 6.17) */
 };
-/*
- * Up to capacity program ids. -ENOSPC if there are more than capacity: answer->count says how many.
- */
+/* Up to capacity program ids. -ENOSPC if there are more than capacity: answer->count says how many. */
 int cgfs_prog_query(int cgroup_fd, uint32_t attach_type, uint32_t query_flags, uint32_t *ids, uint32_t capacity,
 		    struct cgfs_query *answer);
 

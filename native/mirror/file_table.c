@@ -84,13 +84,11 @@ static int insert(struct file_table *table, struct open_file *file, uint64_t *fi
 
 int file_charge(const struct request *request, struct open_file *file, unsigned int n)
 {
-	uint64_t user = n ? descriptor_user(request) : 0;
-
 	if (!n)
 		return 0;
-	if (!descriptors_take(request->mirror, user, n))
+	file->user = descriptor_user(request);
+	if (!descriptors_take(request->mirror, file->user, n))
 		return -ENFILE;
-	file->user = user;
 	file->n_charged = n;
 	return 0;
 }

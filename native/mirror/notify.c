@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
 #include "stale.h"
 
 static int notify(const struct cgfs_mirror *mirror, int code, struct iovec *parts, int n_parts)
@@ -171,7 +172,7 @@ void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand)
 /* Whether the kernel knows it. */
 static bool forget_once(const struct cgfs_mirror *mirror, struct stale_round *round, uint64_t node)
 {
-	size_t slot = (node ^ node >> 10) % N_TOLD;
+	size_t slot = hash_id(node, TOLD_BITS);
 
 	if (round->told[slot].number != round->number || round->told[slot].node != node) {
 		round->told[slot].number = round->number;

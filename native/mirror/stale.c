@@ -25,12 +25,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
 #include "loop.h"
 #include "monotonic.h"
 
 #define PAUSE_MS 2		/* an answer to the kernel takes less than a tenth of it */
 #define AGAIN_MS 200
-#define N_SLOTS 1024
+#define SLOT_BITS 10
 
 struct list {
 	struct stale_item *first;
@@ -47,7 +48,7 @@ struct stale {
 	pthread_cond_t over;	/* the end */
 	pthread_cond_t done;	/* told has grown */
 	struct list fresh;
-	struct stale_item *last_fresh[N_SLOTS];	/* in fresh, without a name; by hash, the last of each */
+	struct stale_item *last_fresh[1 << SLOT_BITS];	/* in fresh, without a name; by hash, the last of each */
 	struct list repeats;	/* in the order of their time */
 	uint64_t added, told;	/* items, fresh ones only */
 	bool ended;
@@ -163,7 +164,7 @@ static void *stale_main(void *argument)
 
 static struct stale_item **slot_of(struct stale *stale, const struct stale_item *item)
 {
-	return &stale->last_fresh[(item->node ^ item->node >> 10 ^ (uint64_t)item->what << 5) % N_SLOTS];
+	return &stale->last_fresh[hash_id(item->node ^ (uint64_t)item->what << 56, SLOT_BITS)];
 }
 
 /* Whether the same will be told anyway: who writes to many files in a loop must not fill the memory. */

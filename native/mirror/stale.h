@@ -17,7 +17,7 @@ struct stale_item {
 	char name[];		/* empty: none */
 };
 
-#define N_TOLD 1024
+#define TOLD_BITS 10
 
 /* What is told together. */
 struct stale_round {
@@ -25,7 +25,7 @@ struct stale_round {
 	struct {
 		uint64_t number, node;
 		bool known;
-	} told[N_TOLD];		/* by hash; of two with the same one, the last */
+	} told[1 << TOLD_BITS];		/* by hash; of two with the same one, the last */
 };
 
 /* notify.c: the first step: tell at once what needs no lock: of a node once in a round, as a rule. Returns whether there is any. */
