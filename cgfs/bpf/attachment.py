@@ -6,8 +6,10 @@ Every error names the hook. A cgroup that has been removed is ENODEV, whatever t
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from cgfs._native import ffi, lib
 from cgfs.bpf.kernel import AttachFlags, AttachType, check
@@ -48,17 +50,8 @@ def query(cgroup_fd: int, attach_type: AttachType, *, effective: bool = False) -
     Raises OSError: ENODEV if the cgroup is gone, EBADF if *cgroup_fd* is no cgroup's directory.
     Source: bpf(2), BPF_PROG_QUERY.
     """
-    answer = ffi.new("struct cgfs_query *")
     flags = lib.BPF_F_QUERY_EFFECTIVE if effective else 0
-    capacity = _MOST_PROGRAMS_OF_ONE_CGROUP
-    while True:
-        ids = ffi.new("uint32_t[]", capacity)
-        result = lib.cgfs_prog_query(cgroup_fd, attach_type, flags, ids, capacity, answer)
-        if result != -errno.ENOSPC:
-            break
-        capacity = 2 * max(capacity, answer.count)
-    if result < 0:
-        raise _error(-result, f"asking for the programs of {attach_type.name}", gone=result == -errno.ENOENT)
+    ids, answer = _all_of(attach_type, "uint32_t[]", partial(lib.cgfs_prog_query, cgroup_fd, attach_type, flags))
     return tuple(ids[0 : answer.count])
 
 
@@ -67,16 +60,8 @@ def attached(cgroup_fd: int, attach_type: AttachType) -> AttachedPrograms:
 
     Raises OSError: as query(), and EAGAIN if a program was let go while it was looked at.
     """
-    answer = ffi.new("struct cgfs_query *")
-    capacity = _MOST_PROGRAMS_OF_ONE_CGROUP
-    while True:
-        programs = ffi.new("struct cgfs_attached[]", capacity)
-        result = lib.cgfs_attached(cgroup_fd, attach_type, programs, capacity, answer)
-        if result != -errno.ENOSPC:
-            break
-        capacity = 2 * max(capacity, answer.count)
-    if result < 0:
-        raise _error(-result, f"asking for the programs of {attach_type.name}", gone=result == -errno.ENOENT)
+    ask = partial(lib.cgfs_attached, cgroup_fd, attach_type)
+    programs, answer = _all_of(attach_type, "struct cgfs_attached[]", ask)
     return AttachedPrograms(
         AttachFlags(answer.attach_flags),
         answer.revision,
@@ -171,6 +156,21 @@ def detach_link(link_id: int) -> None:
     doing = f"detaching the bpf_link with id {link_id}"
     with Descriptor(check(lib.cgfs_open_id(lib.CGFS_LINK, link_id), doing)) as link:
         check(lib.cgfs_link_detach(link.fd), doing)
+
+
+def _all_of(attach_type: AttachType, array: str, ask: Callable[[Any, int, Any], int]) -> tuple[Any, Any]:
+    """An *array* as large as it takes, filled by *ask*, and the struct cgfs_query that says how far."""
+    answer = ffi.new("struct cgfs_query *")
+    capacity = _MOST_PROGRAMS_OF_ONE_CGROUP
+    while True:
+        found = ffi.new(array, capacity)
+        result = ask(found, capacity, answer)
+        if result != -errno.ENOSPC:
+            break
+        capacity = 2 * max(capacity, answer.count)
+    if result < 0:
+        raise _error(-result, f"asking for the programs of {attach_type.name}", gone=result == -errno.ENOENT)
+    return found, answer
 
 
 def _is_gone(cgroup_fd: int, attach_type: AttachType) -> bool:
