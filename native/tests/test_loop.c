@@ -149,6 +149,18 @@ TEST(loop_serves_what_had_to_wait_for_a_thread)
 /* More than there are threads for anybody. */
 enum { MANY = 450 };
 
+/* With so many writes of one user, of which most are kept for later. Returns the unique id of the last. */
+static uint64_t open_with_many_writes(struct connection *connection)
+{
+	uint64_t last = 0;
+
+	open_slow(connection);
+	connection->uid = 1000;
+	for (int i = 0; i < MANY; i++)
+		last = send_slow(connection, FUSE_WRITE);
+	return last;
+}
+
 static int32_t look_up(struct connection *connection, const char *name)
 {
 	return connection_ask(connection, FUSE_LOOKUP, FUSE_ROOT_ID, NULL, 0, name, strlen(name) + 1)->error;
@@ -158,10 +170,7 @@ TEST(loop_looks_names_up_for_a_user_whose_other_requests_are_kept)
 {
 	struct connection connection;
 
-	open_slow(&connection);
-	connection.uid = 1000;
-	for (int i = 0; i < MANY; i++)
-		send_slow(&connection, FUSE_WRITE);
+	open_with_many_writes(&connection);
 	CHECK(look_up(&connection, "cgroup.procs") == 0);
 	CHECK(look_up(&connection, "no-such-name") == -ENOENT);
 	let_go(MANY);
@@ -237,10 +246,7 @@ TEST(loop_interrupts_a_write_that_would_be_kept_after_its_interrupt)
 	struct connection connection;
 	uint64_t early;
 
-	open_slow(&connection);
-	connection.uid = 1000;
-	for (int i = 0; i < MANY; i++)
-		send_slow(&connection, FUSE_WRITE);
+	open_with_many_writes(&connection);
 	check_answers_of(&connection, 2000);
 	early = connection.last_unique + 1000;
 	interrupt(&connection, early);
@@ -257,12 +263,8 @@ TEST(loop_interrupts_a_write_that_would_be_kept_after_its_interrupt)
 TEST(loop_interrupts_a_write_that_is_kept_for_later)
 {
 	struct connection connection;
-	uint64_t last = 0;
+	uint64_t last = open_with_many_writes(&connection);
 
-	open_slow(&connection);
-	connection.uid = 1000;
-	for (int i = 0; i < MANY; i++)
-		last = send_slow(&connection, FUSE_WRITE);
 	check_answers_of(&connection, 2000);
 	interrupt(&connection, last);
 	CHECK(connection_receive(&connection)->unique == last);
@@ -276,10 +278,7 @@ TEST(loop_ends_with_requests_that_are_kept_for_later)
 {
 	struct connection connection;
 
-	open_slow(&connection);
-	connection.uid = 1000;
-	for (int i = 0; i < MANY; i++)
-		send_slow(&connection, FUSE_WRITE);
+	open_with_many_writes(&connection);
 	check_answers_of(&connection, 2000);
 	CHECK(shutdown(connection.kernel, SHUT_RDWR) == 0);
 	loop_wait_for_end(connection.mirror);

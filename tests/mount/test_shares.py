@@ -23,8 +23,8 @@ from tests.support.hold import held, waiting_threads
 from tests.support.users import ALICE, BOB, HOST, ROOT, Identity, Namespaces
 from tests.support.waiting import until
 
-MANY_WAIT = 64
-MANY_THREADS = 450  # more than may wait for one user
+MANY_WAIT = 64  # as many as may for one user
+MANY_THREADS = 450  # more
 NOFILE = 512
 SHARE = NOFILE // 4
 FIRST_UID = 3000
