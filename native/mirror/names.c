@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
+
 /* Far more than cgroup2 has. */
 #define N_NAMES 2048
 
@@ -30,15 +32,6 @@ void names_destroy(struct cgfs_mirror *mirror)
 	mirror->names = NULL;
 }
 
-static size_t hash_of(const char *name)
-{
-	uint32_t hash = 2166136261u;
-
-	for (; *name; name++)
-		hash = (hash ^ (unsigned char)*name) * 16777619u;
-	return hash % N_NAMES;
-}
-
 /* What stands in a slot; the name itself (copied) if it was free. NULL: no memory. */
 static const char *name_in_slot(_Atomic(char *) *slot, const char *name)
 {
@@ -55,7 +48,7 @@ static const char *name_in_slot(_Atomic(char *) *slot, const char *name)
 
 bool names_add(const struct cgfs_mirror *mirror, const char *name)
 {
-	size_t i = hash_of(name);
+	size_t i = hash_bytes(name, strlen(name)) % N_NAMES;
 
 	if (strncmp(name, "cgroup.", 7) == 0)
 		return true;	/* these are there as long as their directory */
