@@ -6,9 +6,9 @@
  * count before it sends RELEASE, so an id that is counted here from OPEN to RELEASE is there whenever the kernel asks
  * for it, and no second one is made while it does.
  *
- * Ids that nobody uses are kept for a while, since who reads a file once often reads it again. An id keeps the kernel's
- * inode of a removed file, too, but no descriptor of ours; and a removed file is not opened by it, since the file of each
- * open is looked for first (file.c).
+ * Ids that nobody uses are kept for a while, since who reads a file once often reads it again. So are their descriptors, until
+ * something is removed somewhere: until then the file is there, and is not even looked for (watch_removals). An id keeps the
+ * kernel's inode of a removed file, too; a removed file is not opened by it, since from then on it is looked for first (file.c).
  *
  * Source: kernel fs/fuse/backing.c, fs/fuse/iomode.c, fs/fuse/passthrough.c.
  */
@@ -19,14 +19,15 @@
 #include "internal.h"
 
 #define N_BUCKETS 4096u
-#define MAX_UNUSED 2048u
+#define MAX_UNUSED 2048
 
 struct backing {
 	struct backing *next;		/* in its bucket */
 	struct backing *newer, *older;	/* in the list of the unused; NULL: the end of it, or in use */
 	uint64_t node;
-	int path_fd;			/* in use: for the attributes, should the file be removed meanwhile; -1: none is kept */
-	uint64_t user;			/* for whom it is kept */
+	int path_fd;			/* for the attributes, should the file be removed while it is open; -1: none is kept */
+	uint64_t user;			/* in use: for whom it is kept */
+	uint64_t removals;		/* watch_removals() before the file was looked for last */
 	int id;
 	unsigned int count;
 };
@@ -35,7 +36,7 @@ struct backings {
 	pthread_mutex_t lock;		/* guards all of this; taken before that of descriptors.c only */
 	struct backing *buckets[N_BUCKETS];
 	struct backing *newest, *oldest;	/* of the unused */
-	unsigned int n_unused;
+	unsigned int n_unused, max_unused;
 };
 
 static struct backing **bucket_of(struct backings *backings, uint64_t node)
@@ -59,6 +60,7 @@ int backings_create(struct cgfs_mirror *mirror)
 	if (!mirror->backings)
 		return -ENOMEM;
 	pthread_mutex_init(&mirror->backings->lock, NULL);
+	mirror->backings->max_unused = descriptors_spare(mirror, MAX_UNUSED);
 	return 0;
 }
 
@@ -118,6 +120,7 @@ static void forget_oldest(struct cgfs_mirror *mirror)
 	unused_take(backings, oldest);
 	*find(backings, oldest->node) = oldest->next;
 	ioctl(mirror->fuse_fd, FUSE_DEV_IOC_BACKING_CLOSE, &id);
+	close_fd(&oldest->path_fd);
 	free(oldest);
 }
 
@@ -144,7 +147,41 @@ static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd
 	return 0;
 }
 
-int backing_get(const struct request *request, int *path_fd)
+/* One open more, for that user, who is charged for the descriptor; if he has had his share it is not kept. Lock held. */
+static int use(struct cgfs_mirror *mirror, struct backing *backing, uint64_t user)
+{
+	if (!backing->count++) {
+		unused_take(mirror->backings, backing);
+		backing->user = user;
+		if (backing->path_fd >= 0 && !descriptors_take(mirror, user, 1)) {
+			close(backing->path_fd);
+			backing->path_fd = -1;
+		}
+	}
+	return backing->id;
+}
+
+int backing_get_again(const struct request *request)
+{
+	struct cgfs_mirror *mirror = request->mirror;
+	struct backings *backings = mirror->backings;
+	uint64_t user, removals;
+	struct backing *backing;
+	int id = 0;
+
+	if (!watch_has_counted(mirror))
+		return 0;
+	removals = watch_removals(mirror);
+	user = descriptor_user(request);
+	pthread_mutex_lock(&backings->lock);
+	backing = *find(backings, request->header->nodeid);
+	if (backing && backing->path_fd >= 0 && backing->removals == removals)
+		id = use(mirror, backing, user);
+	pthread_mutex_unlock(&backings->lock);
+	return id;
+}
+
+int backing_get(const struct request *request, uint64_t removals, int *path_fd)
 {
 	struct cgfs_mirror *mirror = request->mirror;
 	struct backings *backings = mirror->backings;
@@ -159,14 +196,13 @@ int backing_get(const struct request *request, int *path_fd)
 	if (!result) {
 		struct backing *backing = *link;
 
-		if (!backing->count++)
-			unused_take(backings, backing);
+		result = use(mirror, backing, user);
+		backing->removals = removals;
 		if (backing->path_fd < 0 && descriptors_take(mirror, user, 1)) {
 			backing->path_fd = *path_fd;
 			backing->user = user;
 			*path_fd = -1;
 		}
-		result = backing->id;
 	}
 	pthread_mutex_unlock(&backings->lock);
 	return result;
@@ -176,24 +212,40 @@ void backing_put(struct cgfs_mirror *mirror, uint64_t node)
 {
 	struct backings *backings = mirror->backings;
 	struct backing *backing;
-	uint64_t user = 0;
-	int path_fd = -1;
+	int removed_fd = -1;
 
 	pthread_mutex_lock(&backings->lock);
 	backing = *find(backings, node);
 	if (backing && backing->count && !--backing->count) {
-		path_fd = backing->path_fd;
-		user = backing->user;
-		backing->path_fd = -1;
+		if (backing->path_fd >= 0)
+			descriptors_give(mirror, backing->user, 1);
+		if (backing->removals != watch_removals(mirror)) {
+			removed_fd = backing->path_fd;
+			backing->path_fd = -1;
+		}
 		unused_add(backings, backing);
-		if (backings->n_unused > MAX_UNUSED)
+		if (backings->n_unused > backings->max_unused)
 			forget_oldest(mirror);
 	}
 	pthread_mutex_unlock(&backings->lock);
-	if (path_fd < 0)
-		return;
-	close(path_fd);
-	descriptors_give(mirror, user, 1);
+	close_fd(&removed_fd);
+}
+
+void backings_let_go(struct cgfs_mirror *mirror)
+{
+	struct backings *backings = mirror->backings;
+	int path_fds[MAX_UNUSED];
+	size_t n = 0;
+
+	pthread_mutex_lock(&backings->lock);
+	for (struct backing *unused = backings->newest; unused; unused = unused->older) {
+		if (unused->path_fd >= 0)
+			path_fds[n++] = unused->path_fd;
+		unused->path_fd = -1;
+	}
+	pthread_mutex_unlock(&backings->lock);
+	while (n)
+		close(path_fds[--n]);
 }
 
 int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)

@@ -5,9 +5,12 @@
  * A file that is open for writing what cgroup2 judges by its opener has one; so has each that is polled, and each that
  * is open for reading, for its attributes, should it be removed meanwhile. On cgroup2 itself each process has a limit of
  * its own. Here each user may have a quarter of what the daemon may have, as long as three quarters are not in use; root
- * has the rest, too. From the first quarter in use on, a user is who is behind a container (user.c), not a uid. Who has
- * had his share can still open for reading, and poll without sleeping: neither needs a descriptor. Opening for writing
+ * may have all but an eighth. From the first quarter in use on, a user is who is behind a container (user.c), not a uid. Who
+ * has had his share can still open for reading, and poll without sleeping: neither needs a descriptor. Opening for writing
  * fails (ENFILE).
+ *
+ * Of the last eighth, half is the daemon's own. The other half may be kept of files that are not open any more, for the next
+ * who opens them (backing.c): nobody is charged for those.
  *
  * A control file that is open for writing has none; but where its opener has very many groups, which are kept with it, that
  * memory counts as descriptors.
@@ -26,7 +29,7 @@ struct holder {
 };
 
 struct descriptors {
-	unsigned long quarter;				/* of what the daemon may have; constant */
+	unsigned long limit;				/* what the daemon may have; constant */
 	_Atomic(unsigned long) n_all;			/* also read without the lock */
 	pthread_mutex_t lock;				/* guards what follows; taken before no other */
 	struct holder *buckets[N_BUCKETS];
@@ -43,7 +46,7 @@ int descriptors_create(struct cgfs_mirror *mirror)
 	pthread_mutex_init(&descriptors->lock, NULL);
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return -errno;
-	descriptors->quarter = limit.rlim_cur / 4;
+	descriptors->limit = limit.rlim_cur;
 	return 0;
 }
 
@@ -76,12 +79,20 @@ static struct holder **find(struct descriptors *descriptors, uint64_t user)
 	return link;
 }
 
+/* Whether that user, who has so many, may have n more. Called with the lock held. */
+static bool may_take(const struct descriptors *descriptors, uint64_t user, unsigned long has, unsigned int n)
+{
+	unsigned long quarter = descriptors->limit / 4, all = descriptors->n_all + n;
+
+	return user ? has + n <= quarter && all <= 3 * quarter : all <= descriptors->limit / 8 * 7;
+}
+
 /* Called with the lock held. */
 static bool take(struct descriptors *descriptors, uint64_t user, unsigned int n)
 {
 	struct holder **link = find(descriptors, user);
 
-	if (descriptors->n_all + n > 3 * descriptors->quarter || (*link ? (*link)->n : 0) + n > descriptors->quarter)
+	if (!may_take(descriptors, user, *link ? (*link)->n : 0, n))
 		return false;
 	if (!*link) {
 		*link = calloc(1, sizeof(**link));
@@ -90,6 +101,7 @@ static bool take(struct descriptors *descriptors, uint64_t user, unsigned int n)
 		(*link)->user = user;
 	}
 	(*link)->n += n;
+	descriptors->n_all += n;
 	return true;
 }
 
@@ -98,6 +110,7 @@ static void give(struct descriptors *descriptors, uint64_t user, unsigned int n)
 {
 	struct holder **link = find(descriptors, user), *holder = *link;
 
+	descriptors->n_all -= n;
 	holder->n -= n;
 	if (holder->n)
 		return;
@@ -105,12 +118,19 @@ static void give(struct descriptors *descriptors, uint64_t user, unsigned int n)
 	free(holder);
 }
 
+unsigned int descriptors_spare(const struct cgfs_mirror *mirror, unsigned int wanted)
+{
+	unsigned long spare = mirror->descriptors->limit / 16;
+
+	return wanted < spare ? wanted : (unsigned int)spare;
+}
+
 uint64_t descriptor_user(const struct request *request)
 {
 	const struct fuse_in_header *header = request->header;
 	const struct descriptors *descriptors = request->mirror->descriptors;
 
-	return descriptors->n_all < descriptors->quarter ? header->uid : user_of(header->pid, header->uid);
+	return descriptors->n_all < descriptors->limit / 4 ? header->uid : user_of(header->pid, header->uid);
 }
 
 bool descriptors_take(struct cgfs_mirror *mirror, uint64_t user, unsigned int n)
@@ -119,8 +139,7 @@ bool descriptors_take(struct cgfs_mirror *mirror, uint64_t user, unsigned int n)
 	bool taken;
 
 	pthread_mutex_lock(&descriptors->lock);
-	taken = !user || take(descriptors, user, n);
-	descriptors->n_all += taken ? n : 0;
+	taken = take(descriptors, user, n);
 	pthread_mutex_unlock(&descriptors->lock);
 	return taken;
 }
@@ -130,8 +149,6 @@ void descriptors_give(struct cgfs_mirror *mirror, uint64_t user, unsigned int n)
 	struct descriptors *descriptors = mirror->descriptors;
 
 	pthread_mutex_lock(&descriptors->lock);
-	descriptors->n_all -= n;
-	if (user)
-		give(descriptors, user, n);
+	give(descriptors, user, n);
 	pthread_mutex_unlock(&descriptors->lock);
 }

@@ -290,6 +290,8 @@ int pids_to_caller(const char *text, size_t size, int pidns_fd, char **out, size
 
 int descriptors_create(struct cgfs_mirror *mirror);
 void descriptors_destroy(struct cgfs_mirror *mirror);
+/* How many, of so many, may be kept of files that nobody has open: a part of the quarter that users never have. */
+unsigned int descriptors_spare(const struct cgfs_mirror *mirror, unsigned int wanted);
 /* The user to whom a descriptor that the request needs is charged. It may take long (user.c): not with a lock held. */
 uint64_t descriptor_user(const struct request *request);
 /* One descriptor more is kept open for that user. Returns false if he has had his share: then it must not be kept. */
@@ -303,9 +305,14 @@ void backings_destroy(struct cgfs_mirror *mirror);
 /*
  * One backing id per node that is open, counted. Returns the id (> 0) or -errno. Called as the daemon itself, never as
  * a caller. *path_fd (O_PATH) is the file of the request's node; it is kept, and set to -1, if none is kept for the node.
+ * removals: watch_removals() before the file was looked for.
  */
-int backing_get(const struct request *request, int *path_fd);
+int backing_get(const struct request *request, uint64_t removals, int *path_fd);
+/* The same where the file need not be looked for, since it is certainly there; otherwise 0. */
+int backing_get_again(const struct request *request);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
+/* Something was removed: keep no descriptors of files that nobody has open. */
+void backings_let_go(struct cgfs_mirror *mirror);
 /* A descriptor (O_PATH) of a node that is open, removed or not. -ESTALE if none is. */
 int backing_open_path(struct cgfs_mirror *mirror, uint64_t node);
 
@@ -365,6 +372,13 @@ void poller_control_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t fil
 int watch_start(struct cgfs_mirror *mirror);
 /* Returns false if a thread is left behind, which uses the mirror until somebody gives back a lock. */
 bool watch_stop(struct cgfs_mirror *mirror);
+/*
+ * How often files may have been taken away, as far as that has been counted: a file that was found after one count is there
+ * while the count is the same, and everything has been counted. That is to be asked first.
+ */
+uint64_t watch_removals(const struct cgfs_mirror *mirror);
+/* Whether all that was done before this call has been counted. */
+bool watch_has_counted(const struct cgfs_mirror *mirror);
 /*
  * What to answer where the file or directory of a request is gone: ESTALE, and the kernel looks all names on the way up
  * anew, once. From then on the directory is known to be gone, and whoever asks for a name in it has it open: ENOENT, as

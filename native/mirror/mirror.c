@@ -159,13 +159,13 @@ static int create_parts(struct cgfs_mirror *mirror)
 	int error = identity_init();
 
 	if (!error)
+		error = descriptors_create(mirror);
+	if (!error)
 		error = backings_create(mirror);
 	if (!error)
 		error = file_table_create(mirror);
 	if (!error)
 		error = removed_create(mirror);
-	if (!error)
-		error = descriptors_create(mirror);
 	if (!error)
 		error = names_create(mirror);
 	if (!error)

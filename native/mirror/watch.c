@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 
 #include "loop.h"
 #include "monotonic.h"
@@ -44,6 +45,8 @@ struct watch {
 	pid_t pid;			/* ours */
 	pthread_t thread;
 	bool started;
+	_Atomic(bool) reading;		/* events that have been read may not have been counted yet */
+	_Atomic(uint64_t) removals;	/* what took files away, or may have */
 	pthread_mutex_t lock;		/* guards what follows; taken before no other */
 	pthread_cond_t changed;		/* settled has grown, or something is known to be expired, or the end */
 	uint64_t asked, settled;	/* all that was to be read at the asked-th asking has been read */
@@ -171,12 +174,15 @@ static void on_modified(struct cgfs_mirror *mirror, const struct event *event)
 	uint64_t dir = node_id(mirror, NULL, event->dir);
 
 	if (strcmp(event->name, "cgroup.subtree_control") == 0) {
+		mirror->watch->removals++;
 		stale_add(mirror, STALE_CHILDREN, dir, NULL, 0);
 	} else if (strcmp(event->name, "cgroup.type") == 0) {
 		/* Threaded cgroups have no files of most controllers. */
+		mirror->watch->removals++;
 		stale_add(mirror, STALE_FILES, dir, NULL, 0);
 		stale_add(mirror, STALE_CHILDREN, dir, NULL, 0);
 	} else if (strcmp(event->name, "cgroup.pressure") == 0) {
+		mirror->watch->removals++;
 		stale_add(mirror, STALE_FILES, dir, NULL, 0);
 	}
 	if (!event->ours && event->child)
@@ -187,6 +193,7 @@ static void on_modified(struct cgfs_mirror *mirror, const struct event *event)
 static void on_event(struct cgfs_mirror *mirror, const struct event *event)
 {
 	if (event->mask & FAN_Q_OVERFLOW) {
+		mirror->watch->removals++;
 		stale_add(mirror, STALE_ALL, FUSE_ROOT_ID, NULL, 0);
 		return;
 	}
@@ -194,8 +201,10 @@ static void on_event(struct cgfs_mirror *mirror, const struct event *event)
 		return;
 	if (event->mask & FAN_MODIFY)
 		on_modified(mirror, event);
-	if (event->mask & FAN_DELETE)
+	if (event->mask & FAN_DELETE) {
+		mirror->watch->removals++;
 		note_gone(mirror->watch, node_id(mirror, NULL, event->child), event->ours);
+	}
 	if (event->ours)
 		return;
 	/* Merged events may say both: what is made anew is another directory, of another id. */
@@ -217,9 +226,11 @@ static bool read_events(struct cgfs_mirror *mirror)
 {
 	char buffer[16384] __attribute__((aligned(4)));
 	struct watch *watch = mirror->watch;
+	uint64_t before = watch->removals;
 	bool any = false;
 	ssize_t size;
 
+	watch->reading = true;
 	while ((size = read(watch->fan_fd, buffer, sizeof(buffer))) > 0) {
 		struct fanotify_event_metadata metadata;
 		const char *details;
@@ -231,7 +242,24 @@ static bool read_events(struct cgfs_mirror *mirror)
 			on_event(mirror, &event);
 		}
 	}
+	watch->reading = false;
+	if (watch->removals != before)
+		backings_let_go(mirror);
 	return any;
+}
+
+/* The event of a removal is in the queue when the system call that removed returns. Then it is being read, and then counted. */
+bool watch_has_counted(const struct cgfs_mirror *mirror)
+{
+	const struct watch *watch = mirror->watch;
+	int queued;
+
+	return watch && ioctl(watch->fan_fd, FIONREAD, &queued) == 0 && !queued && !watch->reading;
+}
+
+uint64_t watch_removals(const struct cgfs_mirror *mirror)
+{
+	return mirror->watch ? mirror->watch->removals : 0;
 }
 
 static void *watch_main(void *argument)

@@ -170,6 +170,62 @@ TEST(watch_has_told_of_hidden_files_when_it_has_settled)
 	connection_close(&f.connection);
 }
 
+/* What has been counted when all is. */
+static uint64_t removals_of(struct cgfs_mirror *mirror)
+{
+	while (!watch_has_counted(mirror))
+		watch_settle(mirror);
+	return watch_removals(mirror);
+}
+
+static int make_and_remove(const char *path) { return mkdir(path, 0755) || rmdir(path); }
+static int hide_pressure_and_show_it(const char *path) { return write_text(path, "0") || write_text(path, "1"); }
+static int disable_nothing(const char *path) { return write_text(path, "\n"); }
+
+/* At once: in the very moment in which the removal is done it is counted, or known not to be. */
+static void check_counted(struct cgfs_mirror *mirror, int (*act)(const char *path), const char *path)
+{
+	for (int i = 0; i < 100; i++) {
+		uint64_t before = removals_of(mirror);
+
+		by_another(act, path);
+		CHECK(!watch_has_counted(mirror) || watch_removals(mirror) > before);
+		CHECK(removals_of(mirror) > before);
+	}
+}
+
+TEST(watch_counts_what_takes_files_away)
+{
+	struct fixture f;
+	char path[700];
+
+	fixture_open(&f, "cgroup.pressure");
+	check_counted(f.connection.mirror, hide_pressure_and_show_it, f.file);
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", f.child);
+	check_counted(f.connection.mirror, disable_nothing, path);
+	snprintf(path, sizeof(path), "%s/removed", f.child);
+	check_counted(f.connection.mirror, make_and_remove, path);
+	connection_close(&f.connection);
+}
+
+/* But for what happens elsewhere on cgroup2, and so not each time. */
+TEST(watch_counts_nothing_else_as_a_removal)
+{
+	struct fixture f;
+	bool same = false;
+
+	fixture_open(&f, "cgroup.procs");
+	for (int i = 0; i < 100 && !same; i++) {
+		uint64_t before = removals_of(f.connection.mirror);
+
+		by_another(change_mode, f.child);
+		by_another(change_mode, f.file);
+		same = removals_of(f.connection.mirror) == before;
+	}
+	CHECK(same);
+	connection_close(&f.connection);
+}
+
 TEST(stale_tells_of_a_node_once_in_a_round)
 {
 	static struct stale_round round;

@@ -173,6 +173,55 @@ def test_a_controller_switched_through_the_mirror_is_seen_at_once(controller: st
         assert {seen(child.mirror / name) for name in names} == {errno.ENOENT}
 
 
+def read_twice(path: Path) -> None:
+    """So that the mirror need not look for the file when it is opened next."""
+    for _ in range(2):
+        path.read_bytes()
+
+
+def hide_pressure(child: Path) -> None:
+    (child / "cgroup.pressure").write_text("0")
+
+
+@pytest.mark.parametrize(
+    ("file", "take_away"), [("cgroup.events", Path.rmdir), ("cpu.pressure", hide_pressure)], ids=["removed", "hidden"]
+)
+def test_a_file_that_was_read_and_is_taken_away_by_others_is_gone_at_once(
+    twin: Twin, file: str, take_away: Callable[[Path], object]
+) -> None:
+    for number in range(50):
+        name = f"a{number}"
+        (twin.native / name).mkdir()
+        read_twice(twin.mirror / name / file)
+        take_away(twin.native / name)
+        with pytest.raises(FileNotFoundError):
+            (twin.mirror / name / file).read_bytes()
+
+
+def test_a_file_that_was_read_is_gone_at_once_with_its_controller(controller: str, twin: Twin) -> None:
+    (twin.native / "a").mkdir()
+    for _ in range(20):
+        (twin.native / "cgroup.subtree_control").write_text(f"+{controller}")
+        name = min(files_of(controller, twin.native / "a"))
+        read_twice(twin.mirror / "a" / name)
+        (twin.native / "cgroup.subtree_control").write_text(f"-{controller}")
+        with pytest.raises(FileNotFoundError):
+            (twin.mirror / "a" / name).read_bytes()
+
+
+def test_a_file_that_was_read_before_has_its_attributes_while_it_is_open_whatever_becomes_of_it(twin: Twin) -> None:
+    (twin.native / "a").mkdir()
+    read_twice(twin.mirror / "a" / "cgroup.events")
+    before = (twin.mirror / "a" / "cgroup.events").stat()
+    with (twin.mirror / "a" / "cgroup.events").open("rb") as file:
+        (twin.native / "a").rmdir()
+        until(lambda: seen(twin.mirror / "a") == errno.ENOENT, "the removed cgroup is gone")
+        with pytest.raises(OSError, match="No such device"):
+            file.read()
+        found = os.fstat(file.fileno())
+        assert (found.st_ino, found.st_mode, found.st_uid) == (before.st_ino, before.st_mode, before.st_uid)
+
+
 @pytest.mark.parametrize("file", ["cgroup.procs", "cgroup.subtree_control", "cgroup.freeze", "cgroup.events"])
 def test_an_open_file_of_a_removed_cgroup_never_reaches_a_new_one_of_that_name(twin: Twin, file: str) -> None:
     child = cache(twin)

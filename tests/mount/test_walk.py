@@ -11,19 +11,28 @@ import pytest
 from tests.support.cgroups import temporary_cgroup
 from tests.support.child import run
 from tests.support.daemon import Overlay, open_descriptors
+from tests.support.places import public_directory
+from tests.support.watchdog import Watchdog
 
 OUTER, INNER = 100, 99
 COUNT = OUTER * (1 + INNER)
-NOFILE = 1024
+NOFILE = 1024  # the daemon's
+KEPT = NOFILE // 16  # for who opens again what was open before
 
 # Less than 100 bytes for each inode (each cgroup has more than 20), and room for a few thread stacks.
 GROWTH_KIB = 16 * 1024
 
 
 @pytest.fixture(scope="module")
+def overlay(watchdog: Watchdog) -> Iterator[Overlay]:
+    prefix = ("prlimit", f"--nofile={NOFILE}:{NOFILE}", "unshare", "--fork")
+    with Overlay.started(public_directory() / "mirror", watchdog, prefix=prefix) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def large_tree(overlay: Overlay) -> Iterator[Path]:
-    """10,000 cgroups, on the mirror; the daemon may have 1024 descriptors."""
-    resource.prlimit(overlay.pid, resource.RLIMIT_NOFILE, (NOFILE, NOFILE))
+    """10,000 cgroups, on the mirror."""
     with temporary_cgroup() as top:
         for outer in range(OUTER):
             (top / f"{outer}").mkdir()
@@ -65,13 +74,13 @@ def test_a_walk_costs_no_descriptor_and_no_memory(overlay: Overlay, large_tree: 
     assert memory_kib(overlay.pid) - before < GROWTH_KIB
 
 
-def test_reading_every_file_of_one_kind_costs_no_descriptor_and_no_memory(overlay: Overlay, large_tree: Path) -> None:
+def test_reading_every_file_of_one_kind_costs_few_descriptors_and_no_memory(overlay: Overlay, large_tree: Path) -> None:
     before = memory_kib(overlay.pid)
     command = ["grep", "-rh", "--include=cgroup.procs", "--include=net.egress_filter", "", str(large_tree)]
     done = subprocess.run(command, capture_output=True, check=False, timeout=90)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == b"none\n" * (COUNT + 1)
-    assert not open_descriptors(overlay.pid) - overlay.descriptors
+    assert (open_descriptors(overlay.pid) - overlay.descriptors).total() <= KEPT
     assert memory_kib(overlay.pid) - before < GROWTH_KIB
 
 
@@ -79,13 +88,13 @@ def test_more_files_are_open_than_the_daemon_has_descriptors(overlay: Overlay, l
     """What is open for plain reading is the kernel's affair; a control file costs the daemon nothing either."""
 
     def hold_many_open() -> int:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * NOFILE + 100, 2 * NOFILE + 100))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4 * NOFILE + 100, 4 * NOFILE + 100))
         opened = [
             os.open(large_tree / str(outer) / str(inner) / name, os.O_RDONLY)
-            for outer in range(20)
+            for outer in range(40)
             for inner in range(50)
             for name in ("cgroup.events", "net.egress_filter")
         ]
         return sum(len(os.read(fd, 100)) > 0 for fd in opened)
 
-    assert run(hold_many_open) == 2000
+    assert run(hold_many_open) == 4000
