@@ -49,7 +49,8 @@ struct request;
 struct cgfs_mirror {
 	void (*handle)(struct request *request);	/* dispatch(); tests have others */
 	unsigned int n_readers;		/* threads that read the connection when nothing waits; tests have one, for the order */
-	int fuse_fd;		/* the connection; what is read from a clone can be answered there only: there are none */
+	int fuse_fd;		/* the connection, from which requests are read */
+	int notify_fd;		/* a clone of it, for notifications only: what is read from a clone can be answered there only */
 	int source_fd;		/* O_RDONLY directory: SOURCE; every file is opened by its handle beside it */
 	uint64_t source_id;	/* the cgroup id that node 1 stands for */
 	char *mountpoint;
@@ -119,8 +120,8 @@ void reply_part(const struct request *request, const struct fuse_read_in *in, co
 /* Space for a reply of up to MAX_IO bytes, the worker's own. What is replied from its beginning is not copied. */
 void *reply_buffer(const struct request *request);
 #define MAX_IO (1u << 20)
-/* Write a whole message (reply or notification) to the connection. Returns 0 or -errno. */
-int send_message(const struct cgfs_mirror *mirror, const struct iovec *parts, int n_parts);
+/* Write a whole message (reply or notification) to the connection, or a clone of it. Returns 0 or -errno. */
+int send_message(int connection_fd, const struct iovec *parts, int n_parts);
 
 /* --- node.c: what a node id says --------------------------------------------------------------------------------
  *
@@ -290,7 +291,7 @@ int pids_to_caller(const char *text, size_t size, int pidns_fd, char **out, size
 
 int descriptors_create(struct cgfs_mirror *mirror);
 void descriptors_destroy(struct cgfs_mirror *mirror);
-/* How many, of so many, may be kept of files that nobody has open: a part of the quarter that users never have. */
+/* How many, of so many, may be kept of files that nobody has open. */
 unsigned int descriptors_spare(const struct cgfs_mirror *mirror, unsigned int wanted);
 /* The user to whom a descriptor that the request needs is charged. It may take long (user.c): not with a lock held. */
 uint64_t descriptor_user(const struct request *request);

@@ -12,11 +12,12 @@
  * At MAX_THREADS locks that are held at a time nothing goes on until one of them is given back, and an operator is told:
  * somebody does it on purpose. Who owns the directories makes no difference. To ask would be to wait for a lock as well
  * (open_by_handle_at(2) of a directory that is not in the kernel's cache), and whoever may list a directory can hold it.
- * A thread that waits to write to the connection keeps it from being closed: where the daemon is killed meanwhile, the
- * mount ends by umount -f or with the lock.
+ * The threads have a table of descriptors of their own. When the daemon is killed, those that wait for a lock stay, and keep
+ * open what is in the table, and nothing else.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lane.h"
 #include "loop.h"
@@ -107,13 +108,17 @@ static void tell_of_the_bound(struct lanes *lanes)
 }
 
 /*
- * Makes the runners: the first, and one more when a lane waits for too long. They have the table of descriptors that this
- * thread has. Sleeps while no lane waits.
+ * Makes the runners: the first, and one more when a lane waits for too long. They share this thread's table of descriptors.
+ * Sleeps while no lane waits.
  */
 static void *keeper_main(void *argument)
 {
 	struct lanes *lanes = argument;
 
+	if (keep_descriptors(lanes->fds)) {
+		perror("cgfs: cannot have a table of descriptors for some threads");
+		abort();
+	}
 	pthread_mutex_lock(&lanes->lock);
 	while (!lanes->ended) {
 		uint64_t next = lane_next_number(lanes);
@@ -245,7 +250,7 @@ static void lanes_destroy(struct lanes *lanes)
 	free(lanes);
 }
 
-int lanes_start(struct cgfs_mirror *mirror, lanes_perform perform, struct lanes **started)
+int lanes_start(struct cgfs_mirror *mirror, lanes_perform perform, const int fds[2], struct lanes **started)
 {
 	struct lanes *lanes = calloc(1, sizeof(*lanes));
 	int error;
@@ -254,6 +259,7 @@ int lanes_start(struct cgfs_mirror *mirror, lanes_perform perform, struct lanes 
 		return -ENOMEM;
 	lanes->mirror = mirror;
 	lanes->perform = perform;
+	memcpy(lanes->fds, fds, sizeof(lanes->fds));
 	lanes->last_waiting = &lanes->waiting;
 	pthread_mutex_init(&lanes->lock, NULL);
 	init_monotonic(&lanes->work);

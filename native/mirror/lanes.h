@@ -18,7 +18,8 @@ struct lanes;
 /* Does one errand. Called without a lock; it may wait for as long as it must, and nothing in another lane waits. */
 typedef void (*lanes_perform)(struct cgfs_mirror *mirror, const struct errand *errand);
 
-int lanes_start(struct cgfs_mirror *mirror, lanes_perform perform, struct lanes **lanes);
+/* What perform() uses is, of the descriptors, the standard ones and fds only. */
+int lanes_start(struct cgfs_mirror *mirror, lanes_perform perform, const int fds[2], struct lanes **lanes);
 /*
  * To be done in the lane of the node, after what was added to it before. Of errands without a text that are of one kind, one
  * waits at a time. Returns false if it does not wait there now, since there is no memory or no room: there is always

@@ -90,6 +90,8 @@ void share_free_all(struct loop *loop);
 
 /* A new thread with every signal blocked. Returns 0 or -errno. */
 int start_thread(pthread_t *thread, void *(*function)(void *), void *argument);
+/* Give the calling thread, and those that it starts, a table of descriptors with the standard ones and these. 0 or -errno. */
+int keep_descriptors(const int fds[2]);
 /* One worker more, which waits for the lock. Returns NULL if there are enough, or no thread can be had. */
 struct worker *worker_create(struct loop *loop);
 /* The calling worker's last act under the lock. */

@@ -92,6 +92,14 @@ static int open_source(struct cgfs_mirror *mirror, const char *source)
 	return kernfs_id_at(mirror->source_fd, "", AT_EMPTY_PATH, &mirror->source_id);
 }
 
+static int clone_connection(struct cgfs_mirror *mirror)
+{
+	uint32_t fuse_fd = (uint32_t)mirror->fuse_fd;
+
+	mirror->notify_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	return mirror->notify_fd < 0 || ioctl(mirror->notify_fd, FUSE_DEV_IOC_CLONE, &fuse_fd) < 0 ? -errno : 0;
+}
+
 static int mount_mirror(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
 {
 	char data[160];
@@ -109,7 +117,7 @@ static int mount_mirror(struct cgfs_mirror *mirror, const struct cgfs_mirror_opt
 		  MS_NOSUID | MS_NODEV | MS_NOEXEC | options->mount_flags, data) < 0)
 		return -errno;
 	mirror->mounted = true;
-	return 0;
+	return clone_connection(mirror);
 }
 
 int mirror_negotiate(struct cgfs_mirror *mirror, bool passthrough)
@@ -151,7 +159,7 @@ int mirror_negotiate(struct cgfs_mirror *mirror, bool passthrough)
 		.time_gran = 1,
 		.max_stack_depth = mirror->passthrough,
 	};
-	return send_message(mirror, &part, 1);
+	return send_message(mirror->fuse_fd, &part, 1);
 }
 
 static int create_parts(struct cgfs_mirror *mirror)
@@ -194,7 +202,7 @@ int mirror_create(const struct cgfs_mirror_options *options, struct cgfs_mirror 
 		return -ENOMEM;
 	mirror->handle = dispatch;
 	mirror->n_readers = readers_of_this_machine();
-	mirror->fuse_fd = mirror->source_fd = -1;
+	mirror->fuse_fd = mirror->notify_fd = mirror->source_fd = -1;
 	error = copy_control_names(mirror, options);
 	if (!error)
 		error = copy_attach_types(mirror, options);
@@ -285,6 +293,7 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 		return;
 	destroy_parts(mirror);
 	close_fd(&mirror->fuse_fd);
+	close_fd(&mirror->notify_fd);
 	close_fd(&mirror->source_fd);
 	free_texts(mirror->control_names);
 	free_texts(mirror->note_names);

@@ -4,11 +4,15 @@
  * the directory (lanes.c) where the kernel takes a lock for it: the directory's to find a name in it, and those of the
  * pages of its listing.
  *
+ * A thread that waits for a lock in a notification cannot be killed. Whoever has the lock may wait for an answer of ours: so,
+ * when the daemon is killed, what was read from the connection has to come to its end, which it does when the descriptor is
+ * closed from which it was read. That is why the lanes have another one, and a table of descriptors without that.
+ *
  * A name is never dropped, only expired: the kernel asks again when it is next used. Dropping it would tear what was
  * made anew under the same name from those who are in it. (A kernel before 6.2 does not know the difference, and drops it.)
  *
  * Source: fuse_reverse_inval_entry in fs/fuse/dir.c, fuse_reverse_inval_inode in fs/fuse/inode.c, fuse_readdir_cached
- * in fs/fuse/readdir.c; kernfs_add_one and __kernfs_remove in fs/kernfs/dir.c.
+ * in fs/fuse/readdir.c; fuse_dev_release in fs/fuse/dev.c; kernfs_add_one and __kernfs_remove in fs/kernfs/dir.c.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -26,7 +30,7 @@ static int notify(const struct cgfs_mirror *mirror, int code, struct iovec *part
 	parts[0] = (struct iovec){.iov_base = &header, .iov_len = sizeof(header)};
 	for (int i = 1; i < n_parts; i++)
 		header.len += (uint32_t)parts[i].iov_len;
-	return send_message(mirror, parts, n_parts);
+	return send_message(mirror->notify_fd, parts, n_parts);
 }
 
 static int forget_node(const struct cgfs_mirror *mirror, uint64_t node, int64_t offset)

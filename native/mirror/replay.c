@@ -174,15 +174,11 @@ static void perform(struct cgfs_mirror *mirror, const struct errand *errand)
 static int enter_copy(const struct cgfs_mirror *mirror)
 {
 	struct mount_attr private = {.propagation = MS_PRIVATE};
-	unsigned int source = (unsigned int)mirror->source_fd, wake = (unsigned int)mirror->replay->wake_fd;
-	unsigned int low = source < wake ? source : wake, high = source < wake ? wake : source;
+	const int fds[2] = {mirror->source_fd, mirror->replay->wake_fd};
 	int copy;
 
-	if (unshare(CLONE_FILES | CLONE_FS) < 0)
+	if (unshare(CLONE_FS) < 0 || keep_descriptors(fds))
 		return -errno;
-	close_range(3, low - 1, 0);
-	close_range(low + 1, high - 1, 0);
-	close_range(high + 1, ~0u, 0);
 	copy = (int)syscall(SYS_open_tree, AT_FDCWD, mirror->mountpoint, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (copy < 0 || syscall(SYS_mount_setattr, copy, "", AT_EMPTY_PATH, &private, sizeof(private)) < 0)
 		return -errno;
@@ -242,10 +238,11 @@ static void *replay_main(void *argument)
 	struct replay *replay = mirror->replay;
 	CLEANUP_FD int copy = enter_copy(mirror);
 	FILE *mountinfo = copy < 0 ? NULL : fopen("/proc/thread-self/mountinfo", "re");
+	const int fds[2] = {mirror->source_fd, copy};
 	struct lanes *lanes = NULL;
 
 	replay->copy = copy;
-	if (mountinfo && !lanes_start(mirror, perform, &lanes)) {
+	if (mountinfo && !lanes_start(mirror, perform, fds, &lanes)) {
 		struct timespec deadline;
 
 		set_lanes(replay, lanes);

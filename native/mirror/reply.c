@@ -13,12 +13,12 @@ void *reply_buffer(const struct request *request)
 	return request->worker->reply + HEADER_SIZE;
 }
 
-int send_message(const struct cgfs_mirror *mirror, const struct iovec *parts, int n_parts)
+int send_message(int connection_fd, const struct iovec *parts, int n_parts)
 {
 	ssize_t written;
 
 	do
-		written = writev(mirror->fuse_fd, parts, n_parts);
+		written = writev(connection_fd, parts, n_parts);
 	while (written < 0 && errno == EINTR);
 	return written < 0 ? -errno : 0;
 }
@@ -31,7 +31,7 @@ static void send_reply(const struct request *request, void *message, size_t size
 {
 	struct iovec part = {.iov_base = message, .iov_len = size};
 
-	send_message(request->mirror, &part, 1);
+	send_message(request->mirror->fuse_fd, &part, 1);
 }
 
 void reply(const struct request *request, const void *data, size_t size)

@@ -252,6 +252,7 @@ struct lanes *stale_lanes(struct cgfs_mirror *mirror)
 int stale_start(struct cgfs_mirror *mirror)
 {
 	struct stale *stale = calloc(1, sizeof(*stale));
+	const int fds[2] = {mirror->source_fd, mirror->notify_fd};
 	int error;
 
 	if (!stale)
@@ -264,7 +265,7 @@ int stale_start(struct cgfs_mirror *mirror)
 	init_monotonic(&stale->work);
 	init_monotonic(&stale->over);
 	init_monotonic(&stale->done);
-	error = lanes_start(mirror, stale_expire, &stale->lanes);
+	error = lanes_start(mirror, stale_expire, fds, &stale->lanes);
 	if (!error)
 		error = start_thread(&stale->thread, stale_main, stale);
 	stale->started = error == 0;

@@ -157,7 +157,7 @@ void waiter_wake(struct poller *poller, struct waiter *waiter)
 	if (!waiter->armed)
 		return;
 	waiter->armed = false;
-	send_message(poller->mirror, &part, 1);
+	send_message(poller->mirror->fuse_fd, &part, 1);
 }
 
 /*

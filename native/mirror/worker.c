@@ -2,6 +2,7 @@
 /* The threads that serve a connection, and their buffers: how they come and go. What they do is in loop.c. */
 #include "loop.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -56,6 +57,19 @@ int start_thread(pthread_t *thread, void *(*function)(void *), void *argument)
 	error = pthread_create(thread, &attributes, function, argument);
 	pthread_attr_destroy(&attributes);
 	return -error;
+}
+
+int keep_descriptors(const int fds[2])
+{
+	unsigned int low = (unsigned int)(fds[0] < fds[1] ? fds[0] : fds[1]), high = (unsigned int)(fds[0] < fds[1] ? fds[1] : fds[0]);
+
+	if (unshare(CLONE_FILES) < 0)
+		return -errno;
+	/* A range that is empty is EINVAL. */
+	close_range(3, low - 1, 0);
+	close_range(low + 1, high - 1, 0);
+	close_range(high + 1, ~0u, 0);
+	return 0;
 }
 
 struct worker *worker_create(struct loop *loop)

@@ -141,6 +141,7 @@ void connection_create(struct connection *connection)
 		CHECK(setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) == 0);
 	connection->mirror->control = &decider;
 	connection->mirror->fuse_fd = ends[0];
+	connection->mirror->notify_fd = dup(ends[0]);
 	connection->kernel = ends[1];
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Errands wait for those of their own directory, and for nothing else; what waits is bounded, and the end always comes. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -9,9 +10,9 @@
 #include "mirror/monotonic.h"
 #include "test.h"
 
-enum { PLAIN, HELD };	/* what an errand does: nothing, or wait until the test lets one go */
+enum { PLAIN, HELD };	/* what an errand does: look for a descriptor, or wait until the test lets one go */
 
-static int gate;
+static int gate, other;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	char order[16384];	/* the texts of the errands of node 1 */
@@ -33,6 +34,8 @@ static void perform(struct cgfs_mirror *mirror, const struct errand *errand)
 	pthread_mutex_unlock(&lock);
 	if (errand->what == HELD)
 		CHECK(eventfd_read(gate, &one) == 0);
+	else
+		CHECK(fcntl(other, F_GETFD) < 0 && errno == EBADF && fcntl(gate, F_GETFD) >= 0);
 	pthread_mutex_lock(&lock);
 	seen.n_done++;
 	seen.n_inside -= errand->node == 1;
@@ -43,10 +46,14 @@ static void perform(struct cgfs_mirror *mirror, const struct errand *errand)
 static struct lanes *start(void)
 {
 	struct lanes *lanes;
+	int fds[2];
 
 	memset(&seen, 0, sizeof(seen));
 	gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
-	CHECK(gate >= 0 && lanes_start(NULL, perform, &lanes) == 0);
+	other = eventfd(0, EFD_CLOEXEC);	/* which is not given to the lanes */
+	CHECK(gate >= 0 && other >= 0);
+	fds[0] = fds[1] = gate;
+	CHECK(lanes_start(NULL, perform, fds, &lanes) == 0);
 	return lanes;
 }
 
@@ -57,7 +64,7 @@ static void stop(struct lanes *lanes)
 	CHECK(eventfd_write(gate, 1000) == 0);
 	CHECK(lanes_end(lanes, &deadline));
 	lanes_free(lanes);
-	close(gate);
+	CHECK(close(gate) == 0 && close(other) == 0);
 }
 
 static void wait_for(const int *count, int wanted)
