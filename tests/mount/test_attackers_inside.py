@@ -1,6 +1,5 @@
 """Attempts from inside: a container that sees its subtree, callers that die, swap, hide or come by the thousand."""
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -21,6 +20,7 @@ from tests.support.daemon import Overlay
 from tests.support.places import public_directory
 from tests.support.programs import ALLOW, CONTROL_FILE, DENY, Hook
 from tests.support.syscalls import MS_BIND, MS_PRIVATE, MS_REC, mount
+from tests.support.threads import stop
 from tests.support.users import ALICE, CONTAINER_ROOT_ID, Namespaces, delegate
 from tests.support.waiting import until
 
@@ -131,15 +131,6 @@ def waits_in_ioctl(pid: int) -> bool:
     return Path(f"/proc/{pid}/syscall").read_text().split()[0] == number
 
 
-def thread_states(pid: int) -> set[str]:
-    """The states of all threads of *pid*, as letters of proc(5)."""
-    states = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            states.add((task / "stat").read_text().rpartition(")")[2].split()[0])
-    return states
-
-
 def attach_and_hold(path: str, prog_fd: int) -> None:
     """In a child: open, say so by going on to the next call, and attach."""
     control.attach_fd(_opened[path], prog_fd)
@@ -157,9 +148,8 @@ def test_a_caller_killed_before_its_ioctl_was_looked_at_attaches_nothing(overlay
     path = str(twin.mirror / EGRESS)
     with programs.program(Hook.EGRESS, DENY) as denying, Child() as child:
         child.call(open_for_writing, path)
-        os.kill(overlay.pid, signal.SIGSTOP)
+        stop(overlay.pid)
         try:
-            until(lambda: thread_states(overlay.pid) == {"T"}, "every thread of the daemon has stopped")
             child.begin(attach_and_hold, path, denying)
             until(lambda: waits_in_ioctl(child.pid), "the caller waits in its ioctl")
             child.kill()

@@ -15,8 +15,9 @@ from tests.support import control, programs
 from tests.support.cgroups import temporary_cgroup
 from tests.support.child import Child, join_cgroup
 from tests.support.daemon import Overlay
-from tests.support.hold import held, waiting_threads
+from tests.support.hold import held
 from tests.support.programs import CONTROL_FILE, Hook
+from tests.support.threads import waiting_threads
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.parametrize("overlay", [(), ("nopassthrough",)], indirect=True, ids=["passthrough", "direct"])

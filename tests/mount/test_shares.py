@@ -19,7 +19,8 @@ from tests.mount.conftest import StartOverlay, Twin
 from tests.support.cgroups import temporary_cgroup
 from tests.support.child import Child, run
 from tests.support.daemon import Overlay
-from tests.support.hold import held, waiting_threads
+from tests.support.hold import held
+from tests.support.threads import waiting_threads
 from tests.support.users import ALICE, BOB, HOST, ROOT, Identity, Namespaces
 from tests.support.waiting import until
 

@@ -10,8 +10,9 @@ from tests.support.bpftool import attached_ids
 from tests.support.child import Child
 from tests.support.control import opened
 from tests.support.daemon import Overlay
-from tests.support.hold import held, waiting_threads
+from tests.support.hold import held
 from tests.support.programs import ALLOW, CONTROL_FILE, Hook, program
+from tests.support.threads import waiting_threads
 from tests.support.users import ALICE, delegate
 from tests.support.waiting import until
 

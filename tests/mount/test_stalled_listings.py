@@ -14,8 +14,9 @@ import pytest
 from tests.mount.conftest import StartOverlay, Twin
 from tests.support.child import Child
 from tests.support.daemon import Overlay, is_overlay
-from tests.support.hold import held, waiting_threads
+from tests.support.hold import held
 from tests.support.inotify import Event, Watcher
+from tests.support.threads import waiting_threads
 from tests.support.waiting import DEADLINE_S, until
 
 STALLED = 12

@@ -8,8 +8,9 @@ import pytest
 from tests.support.cgroups import temporary_cgroup
 from tests.support.child import Child
 from tests.support.daemon import Overlay, is_overlay
-from tests.support.hold import held, waiting_threads
+from tests.support.hold import held
 from tests.support.places import public_directory
+from tests.support.threads import stop, waiting_threads
 from tests.support.waiting import until
 from tests.support.watchdog import Watchdog
 
@@ -17,7 +18,7 @@ from tests.support.watchdog import Watchdog
 def test_a_hanging_mount_is_aborted_and_its_callers_come_back() -> None:
     watchdog = Watchdog(budget_s=1.0)
     with Overlay.started(public_directory() / "mirror", watchdog) as overlay, Child() as child:
-        os.kill(overlay.pid, signal.SIGSTOP)
+        stop(overlay.pid)
         child.begin(os.listdir, overlay.mountpoint / "missing")
         with pytest.raises(OSError, match=r"not connected|abort"):
             child.result()

@@ -86,12 +86,3 @@ def held(*directories: Path) -> Iterator[None]:
         child.call(_hold, [str(directory) for directory in directories])
         yield
         child.call(_release)
-
-
-def waiting_threads(pid: int) -> int:
-    """How many threads of *pid* wait in the kernel and cannot be interrupted (state D): those at a held lock."""
-    count = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            count += (task / "stat").read_text().rpartition(")")[2].split()[0] == "D"
-    return count

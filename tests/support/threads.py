@@ -1,0 +1,29 @@
+"""The threads of a process: what they are doing, and stopping them all. Source: proc_pid_stat(5)."""
+
+import collections
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+from tests.support.waiting import until
+
+
+def thread_states(pid: int) -> collections.Counter[str]:
+    """How many threads of *pid* are in each state, by its letter."""
+    states: collections.Counter[str] = collections.Counter()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            states[(task / "stat").read_text().rpartition(")")[2].split()[0]] += 1
+    return states
+
+
+def waiting_threads(pid: int) -> int:
+    """How many threads of *pid* wait in the kernel and cannot be interrupted: those at a held lock."""
+    return thread_states(pid)["D"]
+
+
+def stop(pid: int) -> None:
+    """Stop *pid*, and wait until each of its threads has stopped; SIGCONT lets it go on."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: set(thread_states(pid)) == {"T"}, "every thread has stopped")
