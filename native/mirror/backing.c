@@ -7,8 +7,11 @@
  * for it, and no second one is made while it does.
  *
  * Ids that nobody uses are kept for a while, since who reads a file once often reads it again. So are their descriptors, until
- * something is removed somewhere: until then the file is there, and is not even looked for (watch_removals). An id keeps the
- * kernel's inode of a removed file, too; a removed file is not opened by it, since from then on it is looked for first (file.c).
+ * something is removed somewhere: until then the file is there, and is not even looked for (watch_removals). That is believed
+ * for a second at most, since there are ways to take files away of which there is no event: a write by io_submit(2), and the
+ * mount of a controller on cgroup v1. Who opens such a file meanwhile is told that it is gone by the kernel, as ENODEV or EIO.
+ *
+ * An id keeps the kernel's inode of a removed file, too.
  *
  * Source: kernel fs/fuse/backing.c, fs/fuse/iomode.c, fs/fuse/passthrough.c.
  */
@@ -17,9 +20,11 @@
 #include <sys/ioctl.h>
 
 #include "internal.h"
+#include "monotonic.h"
 
 #define N_BUCKETS 4096u
 #define MAX_UNUSED 2048
+#define BELIEVED_MS 1000
 
 struct backing {
 	struct backing *next;		/* in its bucket */
@@ -28,6 +33,7 @@ struct backing {
 	int path_fd;			/* for the attributes, should the file be removed while it is open; -1: none is kept */
 	uint64_t user;			/* in use: for whom it is kept */
 	uint64_t removals;		/* watch_removals() before the file was looked for last */
+	struct timespec until;		/* and how long that is believed */
 	int id;
 	unsigned int count;
 };
@@ -175,7 +181,7 @@ int backing_get_again(const struct request *request)
 	user = descriptor_user(request);
 	pthread_mutex_lock(&backings->lock);
 	backing = *find(backings, request->header->nodeid);
-	if (backing && backing->path_fd >= 0 && backing->removals == removals)
+	if (backing && backing->path_fd >= 0 && backing->removals == removals && !is_past(&backing->until))
 		id = use(mirror, backing, user);
 	pthread_mutex_unlock(&backings->lock);
 	return id;
@@ -198,6 +204,7 @@ int backing_get(const struct request *request, uint64_t removals, int *path_fd)
 
 		result = use(mirror, backing, user);
 		backing->removals = removals;
+		backing->until = after_ms(BELIEVED_MS);
 		if (backing->path_fd < 0 && descriptors_take(mirror, user, 1)) {
 			backing->path_fd = *path_fd;
 			backing->user = user;
@@ -256,7 +263,7 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)
 
 	pthread_mutex_lock(&backings->lock);
 	backing = *find(backings, node);
-	if (backing && backing->path_fd >= 0) {
+	if (backing && backing->count && backing->path_fd >= 0) {
 		fd = fcntl(backing->path_fd, F_DUPFD_CLOEXEC, 0);
 		if (fd < 0)
 			fd = -errno;

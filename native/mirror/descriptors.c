@@ -5,12 +5,12 @@
  * A file that is open for writing what cgroup2 judges by its opener has one; so has each that is polled, and each that
  * is open for reading, for its attributes, should it be removed meanwhile. On cgroup2 itself each process has a limit of
  * its own. Here each user may have a quarter of what the daemon may have, as long as three quarters are not in use; root
- * may have all but an eighth. From the first quarter in use on, a user is who is behind a container (user.c), not a uid. Who
+ * may have a sixteenth more. From the first quarter in use on, a user is who is behind a container (user.c), not a uid. Who
  * has had his share can still open for reading, and poll without sleeping: neither needs a descriptor. Opening for writing
  * fails (ENFILE).
  *
- * Of the last eighth, half is the daemon's own. The other half may be kept of files that are not open any more, for the next
- * who opens them (backing.c): nobody is charged for those.
+ * One sixteenth may be kept of files that are not open any more, for the next who opens them (backing.c): nobody is charged
+ * for those. The last eighth is the daemon's own.
  *
  * A control file that is open for writing has none; but where its opener has very many groups, which are kept with it, that
  * memory counts as descriptors.
@@ -82,9 +82,9 @@ static struct holder **find(struct descriptors *descriptors, uint64_t user)
 /* Whether that user, who has so many, may have n more. Called with the lock held. */
 static bool may_take(const struct descriptors *descriptors, uint64_t user, unsigned long has, unsigned int n)
 {
-	unsigned long quarter = descriptors->limit / 4, all = descriptors->n_all + n;
+	unsigned long sixteenth = descriptors->limit / 16, all = descriptors->n_all + n;
 
-	return user ? has + n <= quarter && all <= 3 * quarter : all <= descriptors->limit / 8 * 7;
+	return user ? has + n <= 4 * sixteenth && all <= 12 * sixteenth : all <= 13 * sixteenth;
 }
 
 /* Called with the lock held. */

@@ -90,7 +90,7 @@ static int keep_file(const struct request *request, int fd, uint64_t *file_handl
 	return error;
 }
 
-/* Open for reading what has been open before and is certainly there: most opens. Returns false if it may not be. */
+/* Open for reading what has been open before, and is there still: most opens. Returns false if that is not known. */
 static bool open_again(const struct request *request, struct mirror_open_out *out)
 {
 	out->backing_id = backing_get_again(request);

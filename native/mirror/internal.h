@@ -309,7 +309,7 @@ void backings_destroy(struct cgfs_mirror *mirror);
  * removals: watch_removals() before the file was looked for.
  */
 int backing_get(const struct request *request, uint64_t removals, int *path_fd);
-/* The same where the file need not be looked for, since it is certainly there; otherwise 0. */
+/* The same where the file need not be looked for, since it was there and nothing was removed since; otherwise 0. */
 int backing_get_again(const struct request *request);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
 /* Something was removed: keep no descriptors of files that nobody has open. */
@@ -375,7 +375,7 @@ int watch_start(struct cgfs_mirror *mirror);
 bool watch_stop(struct cgfs_mirror *mirror);
 /*
  * How often files may have been taken away, as far as that has been counted: a file that was found after one count is there
- * while the count is the same, and everything has been counted. That is to be asked first.
+ * while the count is the same, and everything has been counted. That is to be asked first. (backing.c has the exceptions.)
  */
 uint64_t watch_removals(const struct cgfs_mirror *mirror);
 /* Whether all that was done before this call has been counted. */

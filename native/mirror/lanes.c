@@ -115,10 +115,8 @@ static void *keeper_main(void *argument)
 {
 	struct lanes *lanes = argument;
 
-	if (keep_descriptors(lanes->fds)) {
-		perror("cgfs: cannot have a table of descriptors for some threads");
-		abort();
-	}
+	if (keep_descriptors(lanes->fds))
+		perror("cgfs: WARNING: if the daemon is killed it may not end: some threads have no table of descriptors");
 	pthread_mutex_lock(&lanes->lock);
 	while (!lanes->ended) {
 		uint64_t next = lane_next_number(lanes);

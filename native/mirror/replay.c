@@ -16,7 +16,7 @@
  * - What is done in one directory, or to one file, has a lane (lanes.c). What somebody who holds a lock keeps from being
  *   done is bounded: of more, there are no events.
  * - The threads have a table of descriptors of their own, without the connection to the kernel. When the daemon is
- *   killed the connection is closed, and with it ends whatever they are waiting for.
+ *   killed it is closed, and with it ends what was read from it; what was not, a killed thread does not wait for.
  * - They work on a copy of the mount that is not in the tree of mounts, so that the mirror can be unmounted while they
  *   work. The copy keeps the connection alive, so it goes when the mirror is mounted nowhere in our namespace: one
  *   thread looks for that, and does nothing else.

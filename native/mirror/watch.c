@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 
 #include "loop.h"
 #include "monotonic.h"
@@ -248,13 +247,19 @@ static bool read_events(struct cgfs_mirror *mirror)
 	return any;
 }
 
-/* The event of a removal is in the queue when the system call that removed returns. Then it is being read, and then counted. */
+/*
+ * The event of a removal is in the queue when the system call that removed returns. Then it is being read, and then counted:
+ * asked in this order, it is found.
+ */
 bool watch_has_counted(const struct cgfs_mirror *mirror)
 {
-	const struct watch *watch = mirror->watch;
-	int queued;
+	struct watch *watch = mirror->watch;
+	struct pollfd queue;
 
-	return watch && ioctl(watch->fan_fd, FIONREAD, &queued) == 0 && !queued && !watch->reading;
+	if (!watch || watch->reading)
+		return false;
+	queue = (struct pollfd){.fd = watch->fan_fd, .events = POLLIN};
+	return poll(&queue, 1, 0) == 0 && !watch->reading;
 }
 
 uint64_t watch_removals(const struct cgfs_mirror *mirror)
