@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "../cgroup.h"
 #include "loop.h"
 #include "monotonic.h"
 
@@ -31,6 +32,7 @@
 #define EXPIRY_MS 100		/* for a name that is to be expired, and whose directory may be locked by whoever waits */
 #define END_MS 1000
 #define N_GONE 1024
+#define N_BASE_FILES 32	/* of a cgroup, at least (cgroup_base_files in kernel/cgroup/cgroup.c) */
 
 /* A directory that was removed. */
 struct gone {
@@ -167,20 +169,46 @@ static struct event event_of(const struct watch *watch, const struct fanotify_ev
 	return event;
 }
 
+/* What is written to these brings files and takes them away. */
+static const char subtree_control[] = "cgroup.subtree_control", cgroup_type[] = "cgroup.type", cgroup_pressure[] = "cgroup.pressure";
+
+/*
+ * The event does not say which file of which directory it is about where the kernel has dropped the name, and somebody has
+ * found the file by handle, as the mirror does. If it is one of those, its directory was made just before it, since kernfs
+ * numbers upwards; whether it is that one is looked at. Otherwise the event is left as it is.
+ */
+static void find_name(const struct cgfs_mirror *mirror, struct event *event)
+{
+	static const char *const names[] = {subtree_control, cgroup_type, cgroup_pressure};
+	int dir = -1;
+
+	for (uint64_t before = 1; before <= N_BASE_FILES && dir < 0; before++) {
+		event->dir = event->child - before;
+		dir = cgfs_open_by_kernfs_id(mirror->source_fd, event->dir, O_PATH | O_DIRECTORY);
+	}
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && dir >= 0 && !event->name; i++) {
+		uint64_t id;
+
+		if (kernfs_id_at(dir, names[i], AT_SYMLINK_NOFOLLOW, &id) == 0 && id == event->child)
+			event->name = names[i];
+	}
+	close_fd(&dir);
+}
+
 /* Somebody wrote to the file, or the kernel says that what it shows has changed. */
 static void on_modified(struct cgfs_mirror *mirror, const struct event *event)
 {
 	uint64_t dir = node_id(mirror, NULL, event->dir);
 
-	if (strcmp(event->name, "cgroup.subtree_control") == 0) {
+	if (strcmp(event->name, subtree_control) == 0) {
 		mirror->watch->removals++;
 		stale_add(mirror, STALE_CHILDREN, dir, NULL, 0);
-	} else if (strcmp(event->name, "cgroup.type") == 0) {
+	} else if (strcmp(event->name, cgroup_type) == 0) {
 		/* Threaded cgroups have no files of most controllers. */
 		mirror->watch->removals++;
 		stale_add(mirror, STALE_FILES, dir, NULL, 0);
 		stale_add(mirror, STALE_CHILDREN, dir, NULL, 0);
-	} else if (strcmp(event->name, "cgroup.pressure") == 0) {
+	} else if (strcmp(event->name, cgroup_pressure) == 0) {
 		mirror->watch->removals++;
 		stale_add(mirror, STALE_FILES, dir, NULL, 0);
 	}
@@ -189,13 +217,15 @@ static void on_modified(struct cgfs_mirror *mirror, const struct event *event)
 			  node_id(mirror, event->name, event->child), NULL, 0);
 }
 
-static void on_event(struct cgfs_mirror *mirror, const struct event *event)
+static void on_event(struct cgfs_mirror *mirror, struct event *event)
 {
 	if (event->mask & FAN_Q_OVERFLOW) {
 		mirror->watch->removals++;
 		stale_add(mirror, STALE_ALL, FUSE_ROOT_ID, NULL, 0);
 		return;
 	}
+	if (event->mask & FAN_MODIFY && event->child && !event->name)
+		find_name(mirror, event);
 	if (!event->dir || !event->name)
 		return;
 	if (event->mask & FAN_MODIFY)

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "cgroup.h"
 #include "connection.h"
+#include "mirror/monotonic.h"
 #include "mirror/stale.h"
 #include "test.h"
 
@@ -149,6 +151,55 @@ TEST(watch_tells_of_files_that_the_kernel_hides)
 
 	fixture_open(&f, "cgroup.pressure");
 	by_another(hide_pressure, f.file);
+	wait_for_name(&f.connection, f.node, "cpu.pressure");
+	connection_close(&f.connection);
+}
+
+static struct { int mount_fd; uint64_t id; } nameless;
+
+static int hide_pressure_by_handle(const char *path)
+{
+	int fd = cgfs_open_by_kernfs_id(nameless.mount_fd, nameless.id, O_WRONLY);
+
+	(void)path;
+	return fd < 0 || write(fd, "0", 1) != 1;
+}
+
+/* Whether the kernel has no name for that file: its path is another then. */
+static bool is_nameless(void)
+{
+	CLEANUP_FD int fd = cgfs_open_by_kernfs_id(nameless.mount_fd, nameless.id, O_PATH);
+	char link[FD_PATH_SIZE], path[700];
+	ssize_t length;
+
+	CHECK(fd >= 0);
+	fd_path(fd, link);
+	length = readlink(link, path, sizeof(path));
+	CHECK(length > 0);
+	return length == 1;
+}
+
+static void drop_names(void)
+{
+	CHECK(write_text("/proc/sys/vm/drop_caches", "2") == 0);
+}
+
+/* As where memory is short: the kernel drops names of cgroup2 that are used seldom, since the mirror's own are used. */
+TEST(watch_tells_of_hidden_files_where_the_kernel_has_dropped_the_name_of_what_hides_them)
+{
+	struct timespec deadline = after_ms(30000);
+	struct fixture f;
+	struct stat st;
+
+	fixture_open(&f, "cgroup.pressure");
+	CHECK(stat(f.file, &st) == 0);
+	nameless.mount_fd = f.connection.mirror->source_fd;
+	nameless.id = st.st_ino;
+	CHECK(!is_nameless());
+	do
+		drop_names();
+	while (!is_nameless() && !is_past(&deadline));
+	by_another(hide_pressure_by_handle, f.file);
 	wait_for_name(&f.connection, f.node, "cpu.pressure");
 	connection_close(&f.connection);
 }
