@@ -12,6 +12,7 @@ import contextlib
 import errno
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -200,7 +201,7 @@ def _log_refused(target: Target, who: Credentials, what: str, error: OSError) ->
 
 
 def _where(target: Target, who: Credentials) -> str:
-    cgroup = quoted(str(Path(f"/proc/self/fd/{target.cgroup_fd}").readlink()))
+    cgroup = quoted(os.readlink(f"/proc/self/fd/{target.cgroup_fd}"))  # noqa: PTH115 - a tenth of an attach faster
     return f"uid={who.uid} pid={who.pid} command={quoted(who.command)} cgroup={cgroup} file={target.file.name}"
 
 
