@@ -32,7 +32,7 @@
 #define EXPIRY_MS 100		/* for a name that is to be expired, and whose directory may be locked by whoever waits */
 #define END_MS 1000
 #define N_GONE 1024
-#define N_BASE_FILES 32	/* of a cgroup, at least (cgroup_base_files in kernel/cgroup/cgroup.c) */
+#define MAX_BASE_FILES 32	/* of a cgroup; there are some twenty (cgroup_base_files in kernel/cgroup/cgroup.c) */
 
 /* A directory that was removed. */
 struct gone {
@@ -170,7 +170,9 @@ static struct event event_of(const struct watch *watch, const struct fanotify_ev
 }
 
 /* What is written to these brings files and takes them away. */
-static const char subtree_control[] = "cgroup.subtree_control", cgroup_type[] = "cgroup.type", cgroup_pressure[] = "cgroup.pressure";
+static const char subtree_control[] = "cgroup.subtree_control";
+static const char cgroup_type[] = "cgroup.type";
+static const char cgroup_pressure[] = "cgroup.pressure";
 
 /*
  * The event does not say which file of which directory it is about where the kernel has dropped the name, and somebody has
@@ -182,7 +184,7 @@ static void find_name(const struct cgfs_mirror *mirror, struct event *event)
 	static const char *const names[] = {subtree_control, cgroup_type, cgroup_pressure};
 	int dir = -1;
 
-	for (uint64_t before = 1; before <= N_BASE_FILES && dir < 0; before++) {
+	for (uint64_t before = 1; before <= MAX_BASE_FILES && dir < 0; before++) {
 		event->dir = event->child - before;
 		dir = cgfs_open_by_kernfs_id(mirror->source_fd, event->dir, O_PATH | O_DIRECTORY);
 	}
