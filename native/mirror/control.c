@@ -91,10 +91,11 @@ static int attributes_of(struct request *request, uint64_t node, struct fuse_att
 {
 	CLEANUP_FD int dir = node_open(request->mirror, node, O_RDONLY | O_DIRECTORY);
 	struct content *content;
+	struct owner owner;
 	struct state state;
 	int error;
 
-	if (known_attributes(request->mirror, dir, node, &state, attr))
+	if (known_attributes(request->mirror, dir, known_owner(dir, &owner) ? &owner : NULL, node, &state, attr))
 		return 0;
 	error = ask_snapshot(request, node, &state, attr, &content);
 	if (error)

@@ -82,29 +82,30 @@ static void read_attached(const struct cgfs_mirror *mirror, int dir, uint64_t no
 	state->revision = query.revision;
 }
 
-static bool read_owner(int dir, struct state *state)
+bool known_owner(int dir, struct owner *owner)
 {
 	struct stat st;
 
 	if (fstatat(dir, "cgroup.controllers", &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
-	state->uid = st.st_uid;
-	state->gid = st.st_gid;
-	state->owned_since = st.st_ctim;
+	*owner = (struct owner){.uid = st.st_uid, .gid = st.st_gid, .since = st.st_ctim};
 	return true;
 }
 
 /* And the rest. */
-static void read_rest(const struct cgfs_mirror *mirror, int dir, struct state *state)
+static void read_rest(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, struct state *state)
 {
-	state->is_whole = state->revision && read_notes(&mirror->untouched, dir, node_control_index(state->node), state) &&
-			  read_owner(dir, state);
+	state->is_whole = owner && state->revision &&
+			  read_notes(&mirror->untouched, dir, node_control_index(state->node), state);
+	if (state->is_whole)
+		state->owner = *owner;
 }
 
 static bool is_same(const struct state *one, const struct state *other)
 {
-	return one->node == other->node && one->revision == other->revision && one->uid == other->uid && one->gid == other->gid &&
-	       one->owned_since.tv_sec == other->owned_since.tv_sec && one->owned_since.tv_nsec == other->owned_since.tv_nsec &&
+	return one->node == other->node && one->revision == other->revision && one->owner.uid == other->owner.uid &&
+	       one->owner.gid == other->owner.gid && one->owner.since.tv_sec == other->owner.since.tv_sec &&
+	       one->owner.since.tv_nsec == other->owner.since.tv_nsec &&
 	       one->notes_size == other->notes_size && memcmp(one->notes, other->notes, one->notes_size) == 0;
 }
 
@@ -159,8 +160,8 @@ static struct fuse_attr untouched_attributes(const struct cgfs_untouched *untouc
 {
 	uint64_t modified_ns = (uint64_t)untouched->time_s * NS_PER_S + state->revision % NS_PER_S;
 	const struct cgfs_control_snapshot snapshot = {
-		.uid = state->uid,
-		.gid = state->gid,
+		.uid = state->owner.uid,
+		.gid = state->owner.gid,
 		.mode = untouched->mode,
 		.modified_ns = modified_ns,
 		.changed_ns = modified_ns,
@@ -169,13 +170,14 @@ static struct fuse_attr untouched_attributes(const struct cgfs_untouched *untouc
 	return control_attributes(state->node, &snapshot, strlen(untouched->content));
 }
 
-bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state, struct fuse_attr *attr)
+bool known_attributes(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, uint64_t node, struct state *state,
+		      struct fuse_attr *attr)
 {
 	struct known *known = mirror->known;
 	const struct answer *answer;
 
 	read_attached(mirror, dir, node, state);
-	read_rest(mirror, dir, state);
+	read_rest(mirror, dir, owner, state);
 	if (!state->is_whole)
 		return false;
 	if (state->is_empty && !state->is_noted) {
@@ -195,12 +197,13 @@ struct fuse_entry_out control_entry(uint64_t node)
 	return (struct fuse_entry_out){.nodeid = node, .entry_valid = CACHE_SECONDS};
 }
 
-bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry)
+bool known_entry(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, uint64_t node,
+		 struct fuse_entry_out *entry)
 {
 	struct state state;
 
 	*entry = control_entry(node);
-	return known_attributes(mirror, dir, node, &state, &entry->attr);
+	return known_attributes(mirror, dir, owner, node, &state, &entry->attr);
 }
 
 /* --- contents ------------------------------------------------------------------------------------------------------------ */
@@ -212,11 +215,12 @@ struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, s
 	const char *untouched = mirror->untouched.content;
 	struct content *content = NULL;
 	const struct answer *answer;
+	struct owner owner;
 
 	read_attached(mirror, dir, node, state);
 	if (state->is_empty)
 		return content_get(mirror->contents, untouched, strlen(untouched));
-	read_rest(mirror, dir, state);
+	read_rest(mirror, dir, known_owner(dir, &owner) ? &owner : NULL, state);
 	if (!state->is_whole)
 		return NULL;
 	pthread_mutex_lock(&known->lock);

@@ -26,12 +26,17 @@ void content_put(struct content *content);
 
 #define NOTES_SIZE 2048
 
+/* Who owns a directory's control files: who owns its cgroup.controllers. */
+struct owner {
+	uint32_t uid, gid;
+	struct timespec since;	/* the ctime, which each chown changes */
+};
+
 /* What answers about a control file are made of. */
 struct state {
 	uint64_t node;
 	uint64_t revision;
-	uint32_t uid, gid;		/* of cgroup.controllers */
-	struct timespec owned_since;	/* its ctime, which each chown changes */
+	struct owner owner;
 	bool is_whole;		/* all the rest is known */
 	bool is_empty;		/* nothing is attached, for sure */
 	bool is_noted;
@@ -43,16 +48,21 @@ struct state {
 struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_snapshot *snapshot, size_t size);
 int known_create(struct cgfs_mirror *mirror);
 void known_destroy(struct cgfs_mirror *mirror);
+/* Those of the directory that is open as dir (or an error). Returns false if it cannot be said. */
+bool known_owner(int dir, struct owner *owner);
 /*
- * The attributes of the control file node, whose directory is open as dir (or an error). Returns false if they are not known;
+ * The attributes of the control file node, whose directory is open as dir (or an error), and who owns it (NULL: that cannot be
+ * said). Returns false if they are not known;
  * what they are to be made of is in state then: to be read before whoever decides is asked, and given to know() with the
  * answer.
  */
-bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state, struct fuse_attr *attr);
+bool known_attributes(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, uint64_t node, struct state *state,
+		      struct fuse_attr *attr);
 /* What LOOKUP answers for the control file node, but for its attributes. */
 struct fuse_entry_out control_entry(uint64_t node);
 /* The same with them; for the rest as known_attributes(). */
-bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry);
+bool known_entry(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, uint64_t node,
+		 struct fuse_entry_out *entry);
 /* As known_attributes() for the content, which is to be put; NULL: it is not known. */
 struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, struct state *state);
 /* What is made of that state: given again for as long as it is the same. */
