@@ -9,9 +9,9 @@
  * Ids that nobody uses are kept for a while, since who reads a file once often reads it again. So are their descriptors, until
  * something is removed somewhere: until then the file is there, and is not even looked for (watch_removals). That is believed
  * for a second at most, since there are ways to take files away of which there is no event: a write by io_submit(2), and the
- * mount of a controller on cgroup v1. Who opens such a file meanwhile is told that it is gone by the kernel, as ENODEV or EIO.
+ * mount of a controller on cgroup v1. Who opens such a file meanwhile gets EIO: the kernel cannot open it.
  *
- * An id keeps the kernel's inode of a removed file, too.
+ * An id keeps the kernel's inode of a removed file, too, but opens it for nobody: from the removal on it is looked for.
  *
  * Source: kernel fs/fuse/backing.c, fs/fuse/iomode.c, fs/fuse/passthrough.c.
  */
@@ -263,6 +263,7 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)
 
 	pthread_mutex_lock(&backings->lock);
 	backing = *find(backings, node);
+	/* That of an unused one may be of a file that was removed while nobody had it open. */
 	if (backing && backing->count && backing->path_fd >= 0) {
 		fd = fcntl(backing->path_fd, F_DUPFD_CLOEXEC, 0);
 		if (fd < 0)

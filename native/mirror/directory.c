@@ -289,6 +289,7 @@ static int listing_fill(struct listing *listing, uint64_t offset)
 	if (lseek(listing->dir, (off_t)offset, SEEK_SET) < 0)
 		return -errno;
 	while (!full) {
+		/* Hashes are less than that: it is what the last entry says. */
 		size = previous == END_OF_NATIVE ? 0 : getdents64(listing->dir, entries, sizeof(entries));
 		if (size < 0)
 			return -errno;
@@ -315,7 +316,7 @@ static int listing_make(struct listing *listing, uint64_t node, uint64_t offset)
 {
 	CLEANUP_FD int dir = -1;
 
-	/* Each listing ends with a request for what follows the last entry. */
+	/* Each listing ends with a request for what follows the last entry, whether the directory is still there or not. */
 	if (offset >= END_OF_NATIVE + listing->mirror->n_control_names)
 		return 0;
 	dir = node_open(listing->mirror, node, O_RDONLY | O_DIRECTORY);

@@ -392,6 +392,12 @@ int watch_gone_error(struct request *request);
  * request whose caller has no directory locked.
  */
 void watch_settle(struct cgfs_mirror *mirror);
+/*
+ * Somebody wrote to the file with that kernfs id, and the event did not say its name and directory: the kernel had dropped the
+ * name, and found the file by handle, as it does for the mirror. If the file brings others, or takes them away, that is made
+ * known. Takes locks of directories.
+ */
+void watch_find_switch(struct cgfs_mirror *mirror, uint64_t file);
 /* The kernel does not believe any more that there is a name for that node, which was removed. */
 void watch_note_expired(struct cgfs_mirror *mirror, uint64_t node);
 
@@ -419,6 +425,7 @@ enum stale_what {
 	STALE_EVENT,		/* and its content: an event of an events file */
 	STALE_FILES,		/* files of the directory may have come or gone */
 	STALE_CHILDREN,		/* the same in each of its child directories */
+	STALE_NAMELESS,		/* perhaps either: the file with that kernfs id, whose name is not known, was written to */
 	STALE_REMOVED,		/* the directory was removed through the mirror */
 	STALE_ALL,		/* events were lost */
 };

@@ -48,11 +48,11 @@ struct state {
 struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_snapshot *snapshot, size_t size);
 int known_create(struct cgfs_mirror *mirror);
 void known_destroy(struct cgfs_mirror *mirror);
-/* Those of the directory that is open as dir (or an error). Returns false if it cannot be said. */
+/* Who owns those of the directory that is open as dir (or an error). Returns false if it cannot be said. */
 bool known_owner(int dir, struct owner *owner);
 /*
- * The attributes of the control file node, whose directory is open as dir (or an error), and who owns it (NULL: that cannot be
- * said). Returns false if they are not known;
+ * The attributes of the control file node, whose directory is open as dir (or an error), and whose owner is owner (NULL: it
+ * cannot be said). Returns false if they are not known;
  * what they are to be made of is in state then: to be read before whoever decides is asked, and given to know() with the
  * answer.
  */

@@ -16,6 +16,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,10 @@ enum expiry {
 	EXPIRE_FILES,		/* and the listing */
 	EXPIRE_ALL_FILES,	/* also those that are always there */
 	EXPIRE_CHILDREN,	/* the files of each child directory are stale */
+	FIND_SWITCH,		/* what comes of a write to the file child */
 };
+/* Files of one directory are mostly in one lane, though their directory is not known: their ids follow each other. */
+#define LANE_OF_NAMELESS(id) ((id) & ~63ull)
 
 static void add(struct lanes *lanes, enum expiry what, uint64_t dir)
 {
@@ -168,6 +172,9 @@ void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand)
 	case EXPIRE_CHILDREN:
 		expire_files_of_children(mirror, errand->node);
 		break;
+	case FIND_SWITCH:
+		watch_find_switch(mirror, errand->child);
+		break;
 	}
 }
 
@@ -188,7 +195,7 @@ static bool forget_once(const struct cgfs_mirror *mirror, struct stale_round *ro
 
 bool stale_forget(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item)
 {
-	if (item->what == STALE_CHILDREN || item->what == STALE_ALL)
+	if (item->what == STALE_CHILDREN || item->what == STALE_NAMELESS || item->what == STALE_ALL)
 		return false;
 	if (item->what == STALE_DELETED)
 		forget_once(mirror, round, node_id(mirror, NULL, item->child));
@@ -223,6 +230,15 @@ static void tell_of_removal(struct cgfs_mirror *mirror, struct lanes *lanes, con
 		replay_add(mirror, REPLAY_DELETED, item->node, item->name, item->child);
 }
 
+/* Where there is no room for it, what comes of the write is not made known. */
+static void find_switch(struct lanes *lanes, uint64_t file)
+{
+	char text[24];	/* an errand of its own for each file */
+
+	snprintf(text, sizeof(text), "%" PRIu64, file);
+	lanes_add(lanes, FIND_SWITCH, LANE_OF_NAMELESS(file), text, file, false);
+}
+
 /* If it is not known, what the kernel had under that name was another directory, and it will never say that it forgets
  * this. */
 static void tell_of_removal_by_us(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item)
@@ -255,6 +271,10 @@ void stale_give_to_lanes(struct cgfs_mirror *mirror, struct lanes *lanes, const 
 		break;
 	case STALE_CHILDREN:
 		add(lanes, EXPIRE_CHILDREN, item->node);
+		break;
+	case STALE_NAMELESS:
+		if (item->first)
+			find_switch(lanes, item->node);
 		break;
 	case STALE_REMOVED:
 		tell_of_removal_by_us(mirror, lanes, item);

@@ -235,8 +235,8 @@ static void wait_until_told(struct stale *stale, const struct timespec *deadline
 
 void stale_flush(struct cgfs_mirror *mirror, const struct timespec *deadline)
 {
-	/* And once more, for what came of it: the files of child directories. */
-	for (int i = 0; i < 2; i++) {
+	/* And again, for what came of it: of a file without a name the directory, of a directory its children, of those the files. */
+	for (int i = 0; i < 3; i++) {
 		wait_until_told(mirror->stale, deadline);
 		lanes_flush(mirror->stale->lanes, deadline);
 	}

@@ -169,65 +169,72 @@ static struct event event_of(const struct watch *watch, const struct fanotify_ev
 	return event;
 }
 
-/* What is written to these brings files and takes them away. */
-static const char subtree_control[] = "cgroup.subtree_control";
-static const char cgroup_type[] = "cgroup.type";
-static const char cgroup_pressure[] = "cgroup.pressure";
+/* The files that bring others, and take them away, by what is written to them: the directory's own, its child directories'. */
+static const struct {
+	const char *name;
+	bool own, childrens;
+} switches[] = {
+	{"cgroup.subtree_control", false, true},
+	{"cgroup.type", true, true},	/* threaded cgroups have no files of most controllers */
+	{"cgroup.pressure", true, false},
+};
+#define N_SWITCHES (sizeof(switches) / sizeof(switches[0]))
 
-/*
- * The event does not say which file of which directory it is about where the kernel has dropped the name, and somebody has
- * found the file by handle, as the mirror does. If it is one of those, its directory was made just before it, since kernfs
- * numbers upwards; whether it is that one is looked at. Otherwise the event is left as it is.
- */
-static void find_name(const struct cgfs_mirror *mirror, struct event *event)
+static void on_switched(struct cgfs_mirror *mirror, size_t index, uint64_t dir)
 {
-	static const char *const names[] = {subtree_control, cgroup_type, cgroup_pressure};
+	mirror->watch->removals++;
+	if (switches[index].own)
+		stale_add(mirror, STALE_FILES, dir, NULL, 0);
+	if (switches[index].childrens)
+		stale_add(mirror, STALE_CHILDREN, dir, NULL, 0);
+}
+
+/* The directory was made just before the file, since kernfs numbers upwards: the next one below. Returns -1 if there is none. */
+static int open_directory_of(const struct cgfs_mirror *mirror, uint64_t file)
+{
 	int dir = -1;
 
-	for (uint64_t before = 1; before <= MAX_BASE_FILES && dir < 0; before++) {
-		event->dir = event->child - before;
-		dir = cgfs_open_by_kernfs_id(mirror->source_fd, event->dir, O_PATH | O_DIRECTORY);
-	}
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && dir >= 0 && !event->name; i++) {
-		uint64_t id;
+	for (uint64_t id = file - 1; dir < 0 && id && file - id <= MAX_BASE_FILES; id--)
+		dir = cgfs_open_by_kernfs_id(mirror->source_fd, id, O_PATH | O_DIRECTORY);
+	return dir;
+}
 
-		if (kernfs_id_at(dir, names[i], AT_SYMLINK_NOFOLLOW, &id) == 0 && id == event->child)
-			event->name = names[i];
+void watch_find_switch(struct cgfs_mirror *mirror, uint64_t file)
+{
+	CLEANUP_FD int dir = open_directory_of(mirror, file);
+	uint64_t dir_id, id;
+
+	if (dir < 0 || kernfs_id_at(dir, "", AT_EMPTY_PATH, &dir_id))
+		return;
+	for (size_t i = 0; i < N_SWITCHES; i++) {
+		if (kernfs_id_at(dir, switches[i].name, AT_SYMLINK_NOFOLLOW, &id) == 0 && id == file)
+			on_switched(mirror, i, node_id(mirror, NULL, dir_id));
 	}
-	close_fd(&dir);
 }
 
 /* Somebody wrote to the file, or the kernel says that what it shows has changed. */
 static void on_modified(struct cgfs_mirror *mirror, const struct event *event)
 {
-	uint64_t dir = node_id(mirror, NULL, event->dir);
-
-	if (strcmp(event->name, subtree_control) == 0) {
-		mirror->watch->removals++;
-		stale_add(mirror, STALE_CHILDREN, dir, NULL, 0);
-	} else if (strcmp(event->name, cgroup_type) == 0) {
-		/* Threaded cgroups have no files of most controllers. */
-		mirror->watch->removals++;
-		stale_add(mirror, STALE_FILES, dir, NULL, 0);
-		stale_add(mirror, STALE_CHILDREN, dir, NULL, 0);
-	} else if (strcmp(event->name, cgroup_pressure) == 0) {
-		mirror->watch->removals++;
-		stale_add(mirror, STALE_FILES, dir, NULL, 0);
+	for (size_t i = 0; i < N_SWITCHES; i++) {
+		if (strcmp(event->name, switches[i].name) == 0)
+			on_switched(mirror, i, node_id(mirror, NULL, event->dir));
 	}
 	if (!event->ours && event->child)
 		stale_add(mirror, kind_of_name(event->name) == KIND_EVENTS ? STALE_EVENT : STALE_NODE,
 			  node_id(mirror, event->name, event->child), NULL, 0);
 }
 
-static void on_event(struct cgfs_mirror *mirror, struct event *event)
+static void on_event(struct cgfs_mirror *mirror, const struct event *event)
 {
 	if (event->mask & FAN_Q_OVERFLOW) {
 		mirror->watch->removals++;
 		stale_add(mirror, STALE_ALL, FUSE_ROOT_ID, NULL, 0);
 		return;
 	}
-	if (event->mask & FAN_MODIFY && event->child && !event->name)
-		find_name(mirror, event);
+	if (event->mask & FAN_MODIFY && event->child && !event->name) {
+		mirror->watch->removals++;
+		stale_add(mirror, STALE_NAMELESS, event->child, NULL, 0);
+	}
 	if (!event->dir || !event->name)
 		return;
 	if (event->mask & FAN_MODIFY)
@@ -288,7 +295,7 @@ bool watch_has_counted(const struct cgfs_mirror *mirror)
 	struct watch *watch = mirror->watch;
 	struct pollfd queue;
 
-	if (!watch || watch->reading)
+	if (!watch || watch->reading)	/* spares the system call; what counts is that it is so afterwards */
 		return false;
 	queue = (struct pollfd){.fd = watch->fan_fd, .events = POLLIN};
 	return poll(&queue, 1, 0) == 0 && !watch->reading;
