@@ -32,7 +32,7 @@ struct backing {
 	uint64_t node;
 	int path_fd;			/* for the attributes, should the file be removed while it is open; -1: none is kept */
 	uint64_t user;			/* in use: for whom it is kept */
-	uint64_t removals;		/* watch_removals() before the file was looked for last */
+	uint64_t removals;		/* watch_removals() before the file was looked for here */
 	struct timespec until;		/* and how long that is believed */
 	int id;
 	unsigned int count;
@@ -167,34 +167,38 @@ static int use(struct cgfs_mirror *mirror, struct backing *backing, uint64_t use
 	return backing->id;
 }
 
-int backing_get_again(const struct request *request)
+/* The id of a backing whose file is certainly there; 0: there is none. */
+static int get_again(struct cgfs_mirror *mirror, uint64_t node, uint64_t user)
 {
-	struct cgfs_mirror *mirror = request->mirror;
 	struct backings *backings = mirror->backings;
-	uint64_t user, removals;
 	struct backing *backing;
 	int id = 0;
 
 	if (!watch_has_counted(mirror))
 		return 0;
-	removals = watch_removals(mirror);
-	user = descriptor_user(request);
 	pthread_mutex_lock(&backings->lock);
-	backing = *find(backings, request->header->nodeid);
-	if (backing && backing->path_fd >= 0 && backing->removals == removals && !is_past(&backing->until))
+	backing = *find(backings, node);
+	if (backing && backing->path_fd >= 0 && backing->removals == watch_removals(mirror) && !is_past(&backing->until))
 		id = use(mirror, backing, user);
 	pthread_mutex_unlock(&backings->lock);
 	return id;
 }
 
-int backing_get(const struct request *request, uint64_t removals, int *path_fd)
+int backing_get(const struct request *request, int *path_fd)
 {
 	struct cgfs_mirror *mirror = request->mirror;
 	struct backings *backings = mirror->backings;
-	uint64_t node = request->header->nodeid, user = descriptor_user(request);
+	uint64_t node = request->header->nodeid, user = descriptor_user(request), removals = watch_removals(mirror);
+	bool looks = *path_fd < 0;
+	int result = looks ? get_again(mirror, node, user) : 0;
 	struct backing **link;
-	int result = 0;
 
+	if (result)
+		return result;
+	if (looks)
+		*path_fd = node_open_path(mirror, node);
+	if (*path_fd < 0)
+		return *path_fd;
 	pthread_mutex_lock(&backings->lock);
 	link = find(backings, node);
 	if (!*link)
@@ -203,8 +207,10 @@ int backing_get(const struct request *request, uint64_t removals, int *path_fd)
 		struct backing *backing = *link;
 
 		result = use(mirror, backing, user);
-		backing->removals = removals;
-		backing->until = after_ms(BELIEVED_MS);
+		if (looks) {
+			backing->removals = removals;
+			backing->until = after_ms(BELIEVED_MS);
+		}
 		if (backing->path_fd < 0 && descriptors_take(mirror, user, 1)) {
 			backing->path_fd = *path_fd;
 			backing->user = user;

@@ -90,17 +90,6 @@ static int keep_file(const struct request *request, int fd, uint64_t *file_handl
 	return error;
 }
 
-/* Open for reading what has been open before, and is there still: most opens. Returns false if that is not known. */
-static bool open_again(const struct request *request, struct mirror_open_out *out)
-{
-	out->backing_id = backing_get_again(request);
-	if (!out->backing_id)
-		return false;
-	out->open_flags = FOPEN_NOFLUSH | FOPEN_PASSTHROUGH;
-	out->fh = poller_handle(request->mirror);
-	return true;
-}
-
 /* Open the file and say in out how its reads and writes are to go. Returns 0 or -errno. */
 static int open_file(const struct request *request, uint32_t flags, struct mirror_open_out *out)
 {
@@ -110,14 +99,12 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	bool ours = !mirror->passthrough || (writes && judged_by_opener(node_kind(node)));
 	CLEANUP_FD int path_fd = -1;
 	CLEANUP_FD int fd = -1;
-	uint64_t removals = watch_removals(mirror);
 	int kept, error = 0;
 
-	if (!writes && !ours && open_again(request, out))
-		return 0;
-	path_fd = node_open_path(mirror, node);
-	if (path_fd < 0)
-		return path_fd;
+	if (ours || writes)
+		error = path_fd = node_open_path(mirror, node);
+	if (error < 0)
+		return error;
 	if (ours)
 		error = fd = writes ? open_as_caller(request, path_fd, flags) : reopen(path_fd, O_RDONLY);
 	else if (writes)
@@ -127,7 +114,7 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	out->open_flags = FOPEN_NOFLUSH;
 	if (mirror->passthrough) {
 		out->open_flags |= FOPEN_PASSTHROUGH;
-		out->backing_id = backing_get(request, removals, &path_fd);
+		out->backing_id = backing_get(request, &path_fd);
 		if (out->backing_id < 0)
 			return out->backing_id;
 	}

@@ -305,12 +305,10 @@ int backings_create(struct cgfs_mirror *mirror);
 void backings_destroy(struct cgfs_mirror *mirror);
 /*
  * One backing id per node that is open, counted. Returns the id (> 0) or -errno. Called as the daemon itself, never as
- * a caller. *path_fd (O_PATH) is the file of the request's node; it is kept, and set to -1, if none is kept for the node.
- * removals: watch_removals() before the file was looked for.
+ * a caller. *path_fd is the file of the request's node (O_PATH); it is kept, and set to -1, if none is kept for the node. If it
+ * is -1 the file is looked for here, where it is not known to be there.
  */
-int backing_get(const struct request *request, uint64_t removals, int *path_fd);
-/* The same where the file need not be looked for, since it was there and nothing was removed since; otherwise 0. */
-int backing_get_again(const struct request *request);
+int backing_get(const struct request *request, int *path_fd);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
 /* Something was removed: keep no descriptors of files that nobody has open. */
 void backings_let_go(struct cgfs_mirror *mirror);
