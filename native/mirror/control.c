@@ -95,7 +95,7 @@ static int attributes_of(struct request *request, uint64_t node, struct fuse_att
 	struct state state;
 	int error;
 
-	if (known_attributes(request->mirror, dir, known_owner(dir, &owner) ? &owner : NULL, node, &state, attr))
+	if (known_attributes(request->mirror, dir, known_owner(dir, &owner), node, &state, attr))
 		return 0;
 	error = ask_snapshot(request, node, &state, attr, &content);
 	if (error)

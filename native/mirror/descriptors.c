@@ -5,9 +5,9 @@
  * A file that is open for writing what cgroup2 judges by its opener has one; so has each that is polled, and each that
  * is open for reading, for its attributes, should it be removed meanwhile. On cgroup2 itself each process has a limit of
  * its own. Here each user may have a quarter of what the daemon may have, as long as three quarters are not in use; root
- * may have one while there are no thirteen sixteenths in use. From the first quarter in use on, a user is who is behind a container (user.c), not a uid. Who
- * has had his share can still open for reading, and poll without sleeping: neither needs a descriptor. Opening for writing
- * fails (ENFILE).
+ * may have any number, as long as thirteen sixteenths are not. From the first quarter in use on, a user is who is behind a
+ * container (user.c), not a uid. Who has had his share can still open for reading, and poll without sleeping: neither needs
+ * a descriptor. Opening for writing fails (ENFILE).
  *
  * One sixteenth may be kept of files that are not open any more, for the next who opens them (backing.c): nobody is charged
  * for those. The last eighth is the daemon's own.

@@ -82,14 +82,14 @@ static void read_attached(const struct cgfs_mirror *mirror, int dir, uint64_t no
 	state->revision = query.revision;
 }
 
-bool known_owner(int dir, struct owner *owner)
+const struct owner *known_owner(int dir, struct owner *space)
 {
 	struct stat st;
 
 	if (fstatat(dir, "cgroup.controllers", &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return false;
-	*owner = (struct owner){.uid = st.st_uid, .gid = st.st_gid, .since = st.st_ctim};
-	return true;
+		return NULL;
+	*space = (struct owner){.uid = st.st_uid, .gid = st.st_gid, .since = st.st_ctim};
+	return space;
 }
 
 /* And the rest. */
@@ -220,7 +220,7 @@ struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, s
 	read_attached(mirror, dir, node, state);
 	if (state->is_empty)
 		return content_get(mirror->contents, untouched, strlen(untouched));
-	read_rest(mirror, dir, known_owner(dir, &owner) ? &owner : NULL, state);
+	read_rest(mirror, dir, known_owner(dir, &owner), state);
 	if (!state->is_whole)
 		return NULL;
 	pthread_mutex_lock(&known->lock);

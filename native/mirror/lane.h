@@ -31,7 +31,7 @@ struct runner {
 struct lanes {
 	struct cgfs_mirror *mirror;
 	lanes_perform perform;
-	int fds[2];
+	int fds[2];			/* what the threads keep of the descriptors; constant, as all above */
 	pthread_t keeper;
 	pthread_mutex_t lock;		/* guards the rest; taken before no other */
 	pthread_cond_t work;		/* for the runners: a lane waits, or the end */

@@ -61,7 +61,8 @@ int start_thread(pthread_t *thread, void *(*function)(void *), void *argument)
 
 int keep_descriptors(const int fds[2])
 {
-	unsigned int low = (unsigned int)(fds[0] < fds[1] ? fds[0] : fds[1]), high = (unsigned int)(fds[0] < fds[1] ? fds[1] : fds[0]);
+	unsigned int one = (unsigned int)fds[0], other = (unsigned int)fds[1];
+	unsigned int low = one < other ? one : other, high = one < other ? other : one;
 
 	if (unshare(CLONE_FILES) < 0)
 		return -errno;
