@@ -179,11 +179,6 @@ static bool is_nameless(void)
 	return length == 1;
 }
 
-static void drop_names(void)
-{
-	CHECK(write_text("/proc/sys/vm/drop_caches", "2") == 0);
-}
-
 /* As where memory is short: the kernel drops names of cgroup2 that are used seldom, since the mirror's own are used. */
 TEST(watch_tells_of_hidden_files_where_the_kernel_has_dropped_the_name_of_what_hides_them)
 {
@@ -196,9 +191,10 @@ TEST(watch_tells_of_hidden_files_where_the_kernel_has_dropped_the_name_of_what_h
 	nameless.mount_fd = f.connection.mirror->source_fd;
 	nameless.id = st.st_ino;
 	CHECK(!is_nameless());
-	do
-		drop_names();
-	while (!is_nameless() && !is_past(&deadline));
+	do {
+		CHECK(!is_past(&deadline));
+		CHECK(write_text("/proc/sys/vm/drop_caches", "2") == 0);
+	} while (!is_nameless());
 	by_another(hide_pressure_by_handle, f.file);
 	wait_for_name(&f.connection, f.node, "cpu.pressure");
 	connection_close(&f.connection);

@@ -132,7 +132,10 @@ def test_an_unmount_is_clean_while_others_change_what_is_watched(start_overlay: 
 def test_a_killed_daemon_ends_while_others_change_what_is_watched(
     watchdog: Watchdog, tmp_cgroup: Path, tmp_path: Path, _time: int
 ) -> None:
-    """Not each time is there a request on its way from somebody who has a lock that another thread waits for."""
+    """Also while a thread of its own waits for a lock, and whoever has the lock for an answer.
+
+    It takes luck to meet that moment: so ten times.
+    """
     mountpoint = public_directory()
     watchdog.guard(mountpoint)
     try:

@@ -18,7 +18,7 @@ import pytest
 from tests.mount.conftest import StartOverlay, Twin
 from tests.support.cgroups import temporary_cgroup
 from tests.support.child import Child, run
-from tests.support.daemon import Overlay
+from tests.support.daemon import Overlay, limited_to
 from tests.support.hold import held
 from tests.support.threads import waiting_threads
 from tests.support.users import ALICE, BOB, HOST, ROOT, Identity, Namespaces
@@ -168,8 +168,7 @@ def many_cgroups_of(identity: Identity, count: int) -> Iterator[Path]:
 @pytest.fixture
 def poor_overlay(start_overlay: StartOverlay) -> Iterator[Overlay]:
     """A daemon that may have few descriptors."""
-    prefix = ("prlimit", f"--nofile={NOFILE}:{NOFILE}", "unshare", "--fork")
-    with start_overlay("poor", prefix=prefix) as overlay:
+    with start_overlay("poor", prefix=limited_to(NOFILE)) as overlay:
         yield overlay
 
 

@@ -16,7 +16,7 @@ from tests.support.child import Child
 from tests.support.daemon import Overlay, is_overlay
 from tests.support.hold import held
 from tests.support.inotify import Event, Watcher
-from tests.support.threads import waiting_threads
+from tests.support.threads import state_of, waiting_threads
 from tests.support.waiting import DEADLINE_S, until
 
 STALLED = 12
@@ -137,7 +137,7 @@ def test_a_signal_ends_the_daemon_while_a_directory_is_stalled(start_overlay: St
         with stalled(overlay, tmp_cgroup):
             os.kill(overlay.pid, signal.SIGTERM)
             until(lambda: not is_overlay(overlay.mountpoint), "it is unmounted")
-            until(lambda: state_of(overlay.pid) == "Z", "the daemon has ended")
+            until(lambda: state_of(Path(f"/proc/{overlay.pid}")) == "Z", "the daemon has ended")
         assert overlay.process.wait(DEADLINE_S) == 0
 
 
@@ -149,7 +149,7 @@ def test_the_end_waits_for_nobody_who_waits_on_cgroup2(start_overlay: StartOverl
             until(lambda: waiting_threads(overlay.pid) == 1, "the daemon waits for the lock")
             os.kill(overlay.pid, signal.SIGTERM)
             until(lambda: not is_overlay(overlay.mountpoint), "it is unmounted")
-            until(lambda: state_of(overlay.pid) == "Z", "the daemon has ended")
+            until(lambda: state_of(Path(f"/proc/{overlay.pid}")) == "Z", "the daemon has ended")
             maker.result(deadline_s=DEADLINE_S)
         assert overlay.process.wait(DEADLINE_S) == 0
 
@@ -157,7 +157,3 @@ def test_the_end_waits_for_nobody_who_waits_on_cgroup2(start_overlay: StartOverl
 def _try_to_make(directory: Path) -> None:
     with contextlib.suppress(OSError):
         directory.mkdir()
-
-
-def state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

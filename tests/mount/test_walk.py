@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.cgroups import temporary_cgroup
 from tests.support.child import run
-from tests.support.daemon import Overlay, open_descriptors
+from tests.support.daemon import Overlay, limited_to, open_descriptors
 from tests.support.places import public_directory
 from tests.support.watchdog import Watchdog
 
@@ -25,8 +25,7 @@ GROWTH_KIB = 16 * 1024
 
 @pytest.fixture(scope="module")
 def overlay(watchdog: Watchdog) -> Iterator[Overlay]:
-    prefix = ("prlimit", f"--nofile={NOFILE}:{NOFILE}", "unshare", "--fork")
-    with Overlay.started(public_directory() / "mirror", watchdog, prefix=prefix) as started:
+    with Overlay.started(public_directory() / "mirror", watchdog, prefix=limited_to(NOFILE)) as started:
         yield started
 
 

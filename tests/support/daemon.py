@@ -205,6 +205,11 @@ class Overlay:
             abort_mount(self.mountpoint)
 
 
+def limited_to(descriptors: int) -> tuple[str, ...]:
+    """The *prefix* of a daemon that may have so many descriptors."""
+    return ("prlimit", f"--nofile={descriptors}:{descriptors}", "unshare", "--fork")
+
+
 def _only_child(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 

@@ -9,12 +9,17 @@ from pathlib import Path
 from tests.support.waiting import until
 
 
+def state_of(task: Path) -> str:
+    """The state of a thread, or of the first of a process, by its directory in /proc: a letter."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 def thread_states(pid: int) -> collections.Counter[str]:
     """How many threads of *pid* are in each state, by its letter."""
     states: collections.Counter[str] = collections.Counter()
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            states[(task / "stat").read_text().rpartition(")")[2].split()[0]] += 1
+            states[state_of(task)] += 1
     return states
 
 
