@@ -127,6 +127,13 @@ uint32_t identity_visible_tid(uint32_t tid)
 	return !identity_init() && own.sees_callers ? tid : 0;
 }
 
+bool identity_has(int capability)
+{
+	struct capabilities capabilities;
+
+	return !capabilities_get(0, &capabilities) && capabilities.effective >> capability & 1;
+}
+
 /* Those of a task's capabilities that count here: those in the daemon's user namespace. */
 static uint64_t capabilities_here(uint32_t tid, uint64_t effective)
 {

@@ -265,6 +265,9 @@ int identity_credentials(uint32_t tid, uint32_t uid, uint32_t gid, struct creden
 /* A tid, or 0 where the daemon's /proc is not of its own PID namespace and has another task by that number. */
 uint32_t identity_visible_tid(uint32_t tid);
 
+/* Whether the calling thread has a capability now. */
+bool identity_has(int capability);
+
 /* A namespace of task tid, by its name in /proc/TID/ns: what identifies it; a descriptor. Return 0, or a descriptor,
  * or -errno. */
 #define THREAD_SELF UINT32_MAX	/* as a tid: the calling thread, whatever /proc calls it */

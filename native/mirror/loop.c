@@ -5,8 +5,8 @@
  * (loop_may_block): its thread is no reader then, until it has answered, and if it was the last one, somebody else becomes
  * one. The watcher does the same for one that waits unexpectedly.
  *
- * From loop_start until the connection ends there is always a reader: only stop_reading() makes them fewer, and it gets
- * another before it takes the last away.
+ * From loop_start until the connection ends there is always a reader: stop_reading() gets another before it takes the last
+ * away, and finish() takes away only who is too much.
  */
 #include <sched.h>
 #include <stdio.h>
@@ -45,6 +45,7 @@ void stop_reading(struct worker *worker, bool expected)
 {
 	struct loop *loop = worker->loop;
 
+	follow_stop(worker, expected);
 	if (loop->ended || (loop->n_readers == 1 && !have_another_reader(loop)))
 		return;
 	worker->reads = false;
@@ -52,12 +53,23 @@ void stop_reading(struct worker *worker, bool expected)
 	share_take(worker, expected);
 }
 
+static unsigned int readers_wanted(const struct loop *loop)
+{
+	return loop->follower ? 1 : loop->mirror->n_readers;
+}
+
+void fill_up_readers(struct loop *loop)
+{
+	for (unsigned int n = loop->n_readers; n < readers_wanted(loop); n++)
+		have_another_reader(loop);
+}
+
 /* Wait to become a reader. Returns false if the worker is not needed any more. */
 static bool stand_by(struct worker *self)
 {
 	struct loop *loop = self->loop;
 
-	if (!self->reads && !loop->ended && loop->n_readers < loop->mirror->n_readers)
+	if (!self->reads && !loop->ended && loop->n_readers < readers_wanted(loop))
 		start_reading(self);
 	if (!self->reads) {
 		if (loop->ended || loop->n_idle >= MAX_IDLE)
@@ -109,7 +121,7 @@ static bool begin(struct worker *self, size_t size)
 {
 	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
 	struct loop *loop = self->loop;
-	bool deferred = false;
+	bool is_to_look = false, deferred = false;
 
 	pthread_mutex_lock(&loop->lock);
 	self->unique = header->unique;
@@ -120,8 +132,10 @@ static bool begin(struct worker *self, size_t size)
 		pthread_cond_signal(&loop->watch);
 	if (self->reads && share_is_crowded(loop))
 		ask_for_user(self, header);
-	if (self->reads)
+	if (self->reads) {
+		is_to_look = follow_caller(self, header->pid);
 		deferred = share_defer(self, size);
+	}
 	if (deferred) {
 		if (self->interrupted)
 			share_interrupt(loop, header->unique);
@@ -131,6 +145,8 @@ static bool begin(struct worker *self, size_t size)
 		stop_reading(self, true);
 	}
 	pthread_mutex_unlock(&loop->lock);
+	if (is_to_look && !deferred)
+		follow_look(self);
 	return !deferred;
 }
 
@@ -144,6 +160,11 @@ static size_t finish(struct worker *self, bool *reads)
 	self->unique = 0;
 	self->interrupted = false;
 	next = share_give(self);
+	follow_answered(loop);
+	if (self->reads && loop->n_readers > readers_wanted(loop) && loop->follower != self) {
+		self->reads = false;
+		loop->n_readers--;
+	}
 	*reads = self->reads;
 	pthread_mutex_unlock(&loop->lock);
 	return next;
@@ -227,6 +248,7 @@ void *worker_main(void *argument)
 
 	become_worker();
 	pthread_mutex_lock(&loop->lock);
+	self->tid = gettid();
 	while (stand_by(self)) {
 		pthread_mutex_unlock(&loop->lock);
 		read_requests(self);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What loop.c, worker.c, loop_share.c and loop_watch.c share: the threads that serve one connection. */
+/* What worker.c and the files loop*.c share: the threads that serve one connection. */
 #ifndef CGFS_MIRROR_LOOP_H
 #define CGFS_MIRROR_LOOP_H
 
+#include <sched.h>
 #include <signal.h>
+#include <time.h>
 
 #include "internal.h"
 
@@ -20,6 +22,7 @@
 struct worker {
 	struct loop *loop;
 	pthread_t thread;
+	pid_t tid;
 	char *request;			/* REQUEST_SIZE; the worker's own */
 	char *reply;			/* REPLY_SIZE; the worker's own */
 	struct worker *next;		/* in workers, or in retired */
@@ -32,6 +35,10 @@ struct worker {
 	uint64_t seen;			/* the request at hand when the watcher last looked */
 	bool interruptible;		/* a signal may end its system call */
 	bool interrupted;		/* and is to */
+	/* Of the follower: loop_follow.c. */
+	int cpu;			/* it is bound to this one; -1: to none yet */
+	cpu_set_t allowed;		/* it was bound to these before */
+	unsigned int until_look;	/* requests, until it looks where the caller is */
 };
 
 #define N_EARLY 64
@@ -49,6 +56,13 @@ struct loop {
 	struct share *shares;		/* of the users for whom a worker waits: loop_share.c */
 	unsigned int n_waiting_others;	/* workers, for all users but root */
 	unsigned int n_waiting_all;	/* workers */
+	uint32_t caller;		/* the thread with most requests: loop_follow.c */
+	unsigned int lead;		/* how many more than all others */
+	struct timespec pause;		/* there is one, if there is no request until then */
+	uint64_t n_answered;		/* requests */
+	uint64_t n_answered_before;	/* when the watcher last looked */
+	struct worker *follower;	/* the only reader, on the caller's CPU; NULL: nobody is followed */
+	struct timespec follow_from;	/* and nobody is to be before then */
 	uint64_t early[N_EARLY];	/* interrupts that were read before their request was taken up; 0: none */
 	unsigned int n_early;		/* how many there have been; the newest is before it, modulo N_EARLY */
 	bool watcher_asleep;
@@ -63,6 +77,8 @@ void *worker_main(void *worker);
  * a reader; if nobody can be had, it stays one, and requests wait for it.
  */
 void stop_reading(struct worker *worker, bool expected);
+/* Have as many readers as there are to be; lock held. */
+void fill_up_readers(struct loop *loop);
 
 /* --- loop_share.c: lock held ------------------------------------------------------------------------------------------- */
 
@@ -85,6 +101,22 @@ size_t share_give(struct worker *worker);
 /* Answer EINTR to a kept request whose caller was interrupted, if it may be. Returns false if there is none. */
 bool share_interrupt(struct loop *loop, uint64_t unique);
 void share_free_all(struct loop *loop);
+
+/* --- loop_follow.c: lock held, but for follow_look() ----------------------------------------------------------------- */
+
+/*
+ * A request of that thread (0: nobody waits for it) was read by self. Returns whether self follows it, and is to look where it
+ * is.
+ */
+bool follow_caller(struct worker *self, uint32_t tid);
+/* Go to the CPU of the caller of self's request. */
+void follow_look(struct worker *self);
+/* A request was answered. */
+void follow_answered(struct loop *loop);
+/* The worker follows nobody any more: its request waits, or is about to. */
+void follow_stop(struct worker *worker, bool expected);
+/* Nobody is followed any more if nothing was answered since the last time: he pauses, or who follows him gets no CPU. */
+void follow_check(struct loop *loop);
 
 /* --- worker.c: lock held --------------------------------------------------------------------------------------------- */
 

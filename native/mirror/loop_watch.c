@@ -86,13 +86,16 @@ static bool signal_interrupted(struct loop *loop)
 }
 
 /*
- * A reader that has had the same request at the last look waits, and stops being one. Says whether any has a request: then
- * it is to be looked at again.
+ * A reader that has had the same request at the last look waits, and stops being one. Says whether any has a request, or
+ * follows somebody: then it is to be looked at again.
  */
 static bool look_at_readers(struct loop *loop, bool interval_is_over)
 {
-	bool any = false;
+	bool any;
 
+	if (interval_is_over)
+		follow_check(loop);
+	any = loop->follower != NULL;
 	for (struct worker *worker = loop->workers; worker; worker = worker->next) {
 		if (!worker->reads || !worker->unique)
 			continue;

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 #include "test.h"
 
@@ -196,7 +195,7 @@ uint64_t connection_send(struct connection *connection, uint32_t opcode, uint64_
 		.unique = connection->last_unique += 2,
 		.nodeid = node,
 		.uid = connection->uid,
-		.pid = syscall(SYS_gettid),
+		.pid = connection->tid ? connection->tid : (uint32_t)gettid(),
 	};
 	struct iovec parts[3] = {
 		{ &header, sizeof(header) }, { (void *)body, body_size }, { (void *)rest, rest_size },

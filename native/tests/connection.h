@@ -14,6 +14,7 @@ struct connection {
 	char source[512];	/* a cgroup of this connection's own */
 	uint64_t last_unique;
 	uint32_t uid;			/* whose requests are sent */
+	uint32_t tid;			/* which thread's; 0: the test's */
 };
 
 /* The answer to a request: error 0 or -errno, and what follows the header. */
