@@ -59,8 +59,6 @@ struct loop {
 	uint32_t caller;		/* the thread with most requests: loop_follow.c */
 	unsigned int lead;		/* how many more than all others */
 	struct timespec pause;		/* there is one, if there is no request until then */
-	uint64_t n_answered;		/* requests */
-	uint64_t n_answered_before;	/* when the watcher last looked */
 	struct worker *follower;	/* the only reader, on the caller's CPU; NULL: nobody is followed */
 	struct timespec follow_from;	/* and nobody is to be before then */
 	uint64_t early[N_EARLY];	/* interrupts that were read before their request was taken up; 0: none */
@@ -115,7 +113,7 @@ void follow_look(struct worker *self);
 void follow_answered(struct loop *loop);
 /* The worker follows nobody any more: its request waits, or is about to. */
 void follow_stop(struct worker *worker, bool expected);
-/* Nobody is followed any more if nothing was answered since the last time: he pauses, or who follows him gets no CPU. */
+/* Nobody is followed any more if nothing was answered for long: he pauses, or who follows him gets no CPU. */
 void follow_check(struct loop *loop);
 
 /* --- worker.c: lock held --------------------------------------------------------------------------------------------- */

@@ -10,15 +10,15 @@
  * - it is SCHED_IDLE: to the scheduler, a CPU that has nothing else to do is an idle one, and the caller, woken, stays there;
  * - no other reader waits for requests: the kernel would wake it for his next RELEASE, elsewhere.
  *
- * That is good for him, and may be bad for all others: SCHED_IDLE gets what CPU time they leave, on a CPU that may have much
- * to do. So it begins when there are few requests but his, and ends when others ask, when he pauses, and when a request may
- * wait; and if somebody had to wait for the follower, then it does not begin again for a while.
+ * That is good for him, and may be bad for all others: SCHED_IDLE gets what CPU time he leaves, and if he computes, their
+ * requests wait. So it begins when he has asked for some time, and others little, and ends when others ask, when a request may
+ * wait, and when there was none for a millisecond: the watcher looks, from another CPU. If somebody had to wait longer for the
+ * follower, then it does not begin again for a while.
  *
  * Sources: select_idle_sibling() in kernel/sched/fair.c; fuse_dev_queue_req() in fs/fuse/dev.c.
  */
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,8 @@
 
 #define OFTEN 16		/* requests that he is ahead of all others */
 #define PER_OTHER 4		/* so many less for each of somebody else's */
-#define PAUSE_MS 1		/* from an answer to the next request */
+#define LASTING_MS 2		/* he asks for, before it begins */
+#define PAUSE_MS 1		/* without a request or an answer */
 #define LOOK 8			/* requests from one look where he is to the next, which takes 2 µs */
 #define NOT_AFTER_WAITING_MS 10
 #define NOT_AFTER_HARM_MS 10000
@@ -43,6 +44,14 @@ static void set_policy(const struct worker *worker, int policy)
 	sched_setscheduler(worker->tid, policy, &parameters);
 }
 
+static void not_within(struct loop *loop, long ms)
+{
+	struct timespec then = after_ms(ms);
+
+	if (is_before(&loop->follow_from, &then))
+		loop->follow_from = then;
+}
+
 static void begin(struct worker *self)
 {
 	/* Without CAP_SYS_NICE a thread stays SCHED_IDLE for ever. */
@@ -52,17 +61,17 @@ static void begin(struct worker *self)
 	self->cpu = -1;
 	self->until_look = 0;
 	set_policy(self, SCHED_IDLE);
+	pthread_cond_signal(&self->loop->watch);
 }
 
-/* Nobody is followed any more, nor in the next milliseconds. */
-static void end(struct loop *loop, long ms)
+static void end(struct loop *loop)
 {
 	struct worker *worker = loop->follower;
 
 	loop->follower = NULL;
 	loop->lead = 0;
-	loop->follow_from = after_ms(ms);
 	sched_setaffinity(worker->tid, sizeof(worker->allowed), &worker->allowed);
+	pthread_setaffinity_np(loop->watcher, sizeof(worker->allowed), &worker->allowed);
 	set_policy(worker, SCHED_BATCH);
 	fill_up_readers(loop);
 }
@@ -71,25 +80,20 @@ void follow_stop(struct worker *worker, bool expected)
 {
 	struct loop *loop = worker->loop;
 
+	not_within(loop, expected ? NOT_AFTER_WAITING_MS : NOT_AFTER_HARM_MS);
 	if (loop->follower == worker)
-		end(loop, NOT_AFTER_WAITING_MS);
-	if (!expected)
-		loop->follow_from = after_ms(NOT_AFTER_HARM_MS);
+		end(loop);
 }
 
 void follow_check(struct loop *loop)
 {
-	struct pollfd connection = {.fd = loop->mirror->fuse_fd, .events = POLLIN};
-
-	if (loop->follower && !loop->follower->unique && loop->n_answered == loop->n_answered_before)
-		end(loop, poll(&connection, 1, 0) == 1 ? NOT_AFTER_HARM_MS : 0);
-	loop->n_answered_before = loop->n_answered;
+	if (loop->follower && is_past(&loop->pause))
+		end(loop);
 }
 
 void follow_answered(struct loop *loop)
 {
 	loop->pause = after_ms(PAUSE_MS);
-	loop->n_answered++;
 }
 
 /* The caller is whoever has most of the requests, and the lead by how many; it is lost in a pause. */
@@ -97,15 +101,16 @@ static void count(struct loop *loop, uint32_t tid)
 {
 	if (is_past(&loop->pause))
 		loop->lead = 0;
-	if (tid == loop->caller) {
-		if (loop->lead < OFTEN)
-			loop->lead++;
-	} else if (loop->lead > PER_OTHER) {
-		loop->lead -= PER_OTHER;
-	} else {
-		loop->caller = tid;
-		loop->lead = 0;
+	loop->pause = after_ms(PAUSE_MS);
+	if (tid != loop->caller) {
+		loop->lead -= loop->lead > PER_OTHER ? PER_OTHER : loop->lead;
+		if (!loop->lead)
+			loop->caller = tid;
 	}
+	if (!loop->lead)
+		not_within(loop, LASTING_MS);
+	if (tid == loop->caller && loop->lead < OFTEN)
+		loop->lead++;
 }
 
 bool follow_caller(struct worker *self, uint32_t tid)
@@ -116,7 +121,7 @@ bool follow_caller(struct worker *self, uint32_t tid)
 		return false;
 	count(loop, tid);
 	if (loop->follower && loop->lead < PER_OTHER)
-		end(loop, 0);
+		end(loop);
 	else if (!loop->follower && loop->lead == OFTEN && is_past(&loop->follow_from))
 		begin(self);
 	if (loop->follower != self || loop->caller != tid)
@@ -148,15 +153,18 @@ static int cpu_of(uint32_t tid)
 	return at ? atoi(at) : -1;
 }
 
-/* Returns false if self may not go there. */
+/* The watcher, which is woken often meanwhile, goes elsewhere. Returns false if self may not go there. */
 static bool go_to(struct worker *self, int cpu)
 {
-	cpu_set_t there;
+	cpu_set_t there, elsewhere = self->allowed;
 
 	if (cpu < 0 || cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &self->allowed))
 		return false;
 	CPU_ZERO(&there);
 	CPU_SET(cpu, &there);
+	CPU_CLR(cpu, &elsewhere);
+	if (CPU_COUNT(&elsewhere))
+		pthread_setaffinity_np(self->loop->watcher, sizeof(elsewhere), &elsewhere);
 	self->cpu = cpu;
 	return sched_setaffinity(self->tid, sizeof(there), &there) == 0;
 }
@@ -169,6 +177,6 @@ void follow_look(struct worker *self)
 
 	pthread_mutex_lock(&loop->lock);
 	if (loop->follower == self && cpu != self->cpu && !go_to(self, cpu))
-		end(loop, NOT_AFTER_WAITING_MS);
+		follow_stop(self, true);
 	pthread_mutex_unlock(&loop->lock);
 }

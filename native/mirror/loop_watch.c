@@ -7,6 +7,7 @@
 #include "monotonic.h"
 
 #define INTERVAL_MS 50
+#define FOLLOWED_MS 1	/* as long as somebody is followed */
 
 /* --- interrupts -------------------------------------------------------------------------------------------------- */
 
@@ -93,8 +94,7 @@ static bool look_at_readers(struct loop *loop, bool interval_is_over)
 {
 	bool any;
 
-	if (interval_is_over)
-		follow_check(loop);
+	follow_check(loop);
 	any = loop->follower != NULL;
 	for (struct worker *worker = loop->workers; worker; worker = worker->next) {
 		if (!worker->reads || !worker->unique)
@@ -131,6 +131,15 @@ static void sleep_until_needed(struct loop *loop)
 	loop->watcher_asleep = false;
 }
 
+/* Returns whether the interval is over, which ends then. */
+static bool wait_in_interval(struct loop *loop, const struct timespec *then)
+{
+	struct timespec soon = after_ms(FOLLOWED_MS);
+
+	pthread_cond_timedwait(&loop->watch, &loop->lock, loop->follower ? &soon : then);
+	return is_past(then);
+}
+
 void *watcher_main(void *argument)
 {
 	struct loop *loop = argument;
@@ -148,8 +157,7 @@ void *watcher_main(void *argument)
 		if (loop->retired)
 			join_retired(loop);
 		else if (interrupts || (requests && !loop->ended))
-			/* However often it is woken meanwhile: an interval ends. */
-			is_over = pthread_cond_timedwait(&loop->watch, &loop->lock, &until) == ETIMEDOUT;
+			is_over = wait_in_interval(loop, &until);
 		else
 			sleep_until_needed(loop);
 	}

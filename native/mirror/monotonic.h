@@ -22,12 +22,17 @@ static inline struct timespec after_ms(long ms)
 	return when;
 }
 
+static inline bool is_before(const struct timespec *one, const struct timespec *other)
+{
+	return one->tv_sec < other->tv_sec || (one->tv_sec == other->tv_sec && one->tv_nsec < other->tv_nsec);
+}
+
 static inline bool is_past(const struct timespec *when)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec > when->tv_sec || (now.tv_sec == when->tv_sec && now.tv_nsec >= when->tv_nsec);
+	return !is_before(&now, when);
 }
 
 /* How long it is from now until then, rounded up; 0 if that is past. */

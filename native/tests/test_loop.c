@@ -392,7 +392,7 @@ static void be_followed(struct connection *connection, int cpu)
 	CHECK(sched_setaffinity(0, sizeof(here), &here) == 0);
 	do {
 		CHECK(!is_past(&until));
-		for (int i = 0; i < 64; i++)
+		for (int i = 0; i < 1000; i++)
 			check_answers(connection);
 	} while (followers(&bound_to) != 1 || !CPU_EQUAL(&bound_to, &here));
 }
@@ -486,7 +486,7 @@ TEST(loop_follows_nobody_for_a_while_after_others_had_to_wait)
 	check_answers(&connection);
 	let_go(n_readers);
 	receive_all(&connection, n_readers);
-	for (int i = 0; i < 100; i++)
+	for (int i = 0; i < 500; i++)
 		check_answers(&connection);
 	check_nobody_follows(&usual);
 	close_followed(&connection, &usual);
