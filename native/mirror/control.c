@@ -19,7 +19,7 @@
 static struct turns turns = TURNS_INITIALIZER(3, 12, 50);
 
 /*
- * Wait for the turn of whoever is behind the caller. From here on somebody else reads requests. Returns 0, and end_asking() is
+ * Wait for the turn of whoever is behind the caller. Somebody else reads requests meanwhile. Returns 0, and end_asking() is
  * to follow, or -ENOTCONN: the connection has ended meanwhile, and what is in /proc about the caller is about somebody else.
  */
 static int begin_asking(struct request *request, struct turn *turn)

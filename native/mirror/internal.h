@@ -100,7 +100,7 @@ int loop_start(struct cgfs_mirror *mirror);
 void loop_wait_for_end(struct cgfs_mirror *mirror);	/* until the connection has ended */
 /* Then: joins every worker. Returns false if one is left, which somebody keeps waiting for a lock. */
 bool loop_stop(struct cgfs_mirror *mirror);
-/* Called by a handler before a call that may wait for others: somebody else goes on reading requests. */
+/* Called by a handler before a call that may wait for others: somebody else goes on reading requests, at once or soon. */
 void loop_may_block(struct request *request);
 /* Whether the connection has ended: the caller waits no more. */
 bool loop_has_ended(const struct request *request);

@@ -3,7 +3,7 @@
  * Reads requests and answers them. A few threads, the readers, read the connection, and each handles what it has read
  * itself, so that a quick request costs no change of thread. A handler that may wait for others says so before
  * (loop_may_block): its thread is no reader then, until it has answered, and if it was the last one, somebody else becomes
- * one. The watcher does the same for one that waits unexpectedly.
+ * one. The watcher does the same for one that waits unexpectedly, and for the follower (loop_follow.c), if it waits.
  *
  * From loop_start until the connection ends there is always a reader: stop_reading() gets another before it takes the last
  * away, and finish() takes away only who is too much.
@@ -60,7 +60,7 @@ static unsigned int readers_wanted(const struct loop *loop)
 
 void fill_up_readers(struct loop *loop)
 {
-	for (unsigned int n = loop->n_readers; n < readers_wanted(loop); n++)
+	for (unsigned int n = loop->n_readers; n < readers_wanted(loop) && !loop->ended; n++)
 		have_another_reader(loop);
 }
 
@@ -159,8 +159,9 @@ static size_t finish(struct worker *self, bool *reads)
 	pthread_mutex_lock(&loop->lock);
 	self->unique = 0;
 	self->interrupted = false;
+	self->may_block = false;
 	next = share_give(self);
-	follow_answered(loop);
+	follow_answered(self);
 	if (self->reads && loop->n_readers > readers_wanted(loop) && loop->follower != self) {
 		self->reads = false;
 		loop->n_readers--;
@@ -264,7 +265,9 @@ void loop_may_block(struct request *request)
 	struct loop *loop = request->worker->loop;
 
 	pthread_mutex_lock(&loop->lock);
-	if (request->worker->reads)
+	if (loop->follower == request->worker)
+		request->worker->may_block = true;
+	else if (request->worker->reads)
 		stop_reading(request->worker, true);
 	pthread_mutex_unlock(&loop->lock);
 }

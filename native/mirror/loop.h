@@ -36,6 +36,7 @@ struct worker {
 	bool interruptible;		/* a signal may end its system call */
 	bool interrupted;		/* and is to */
 	/* Of the follower: loop_follow.c. */
+	bool may_block;			/* its handler has said so */
 	int cpu;			/* it is bound to this one; -1: to none yet */
 	cpu_set_t allowed;		/* it was bound to these before */
 	unsigned int until_look;	/* requests, until it looks where the caller is */
@@ -109,9 +110,9 @@ void share_free_all(struct loop *loop);
 bool follow_caller(struct worker *self, uint32_t tid);
 /* Go to the CPU of the caller of self's request. */
 void follow_look(struct worker *self);
-/* A request was answered. */
-void follow_answered(struct loop *loop);
-/* The worker follows nobody any more: its request waits, or is about to. */
+/* Self has answered. */
+void follow_answered(struct worker *self);
+/* The worker follows nobody any more: it waits, or ends. */
 void follow_stop(struct worker *worker, bool expected);
 /* Nobody is followed any more if nothing was answered for long: he pauses, or who follows him gets no CPU. */
 void follow_check(struct loop *loop);

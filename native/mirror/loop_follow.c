@@ -10,10 +10,10 @@
  * - it is SCHED_IDLE: to the scheduler, a CPU that has nothing else to do is an idle one, and the caller, woken, stays there;
  * - no other reader waits for requests: the kernel would wake it for his next RELEASE, elsewhere.
  *
- * That is good for him, and may be bad for all others: SCHED_IDLE gets what CPU time he leaves, and if he computes, their
- * requests wait. So it begins when he has asked for some time, and others little, and ends when others ask, when a request may
- * wait, and when there was none for a millisecond: the watcher looks, from another CPU. If somebody had to wait longer for the
- * follower, then it does not begin again for a while.
+ * That is good for him, and may be bad for all others: SCHED_IDLE gets what CPU time he leaves, and if he computes, or his
+ * request waits, theirs wait. So it begins when he has asked for some time, and others little, and ends when others ask, and
+ * when nothing was asked or answered for a millisecond: the watcher looks, from another CPU. If a request waits that was not
+ * expected to, then it does not begin again for a while.
  *
  * Sources: select_idle_sibling() in kernel/sched/fair.c; fuse_dev_queue_req() in fs/fuse/dev.c.
  */
@@ -31,8 +31,7 @@
 #define LASTING_MS 2		/* he asks for, before it begins */
 #define PAUSE_MS 1		/* without a request or an answer */
 #define LOOK 8			/* requests from one look where he is to the next, which takes 2 µs */
-#define NOT_AFTER_WAITING_MS 10
-#define NOT_AFTER_HARM_MS 10000
+#define NOT_AFTER_SURPRISE_MS 10000
 #define STAT_CPU 39		/* the field of /proc/PID/stat: proc_pid_stat(5) */
 
 /* --- whom to follow: lock held ------------------------------------------------------------------------------------ */
@@ -76,11 +75,20 @@ static void end(struct loop *loop)
 	fill_up_readers(loop);
 }
 
+static void let_go(struct loop *loop)
+{
+	if (loop->follower->may_block)
+		stop_reading(loop->follower, true);
+	else
+		end(loop);
+}
+
 void follow_stop(struct worker *worker, bool expected)
 {
 	struct loop *loop = worker->loop;
 
-	not_within(loop, expected ? NOT_AFTER_WAITING_MS : NOT_AFTER_HARM_MS);
+	if (!expected)
+		not_within(loop, NOT_AFTER_SURPRISE_MS);
 	if (loop->follower == worker)
 		end(loop);
 }
@@ -88,12 +96,15 @@ void follow_stop(struct worker *worker, bool expected)
 void follow_check(struct loop *loop)
 {
 	if (loop->follower && is_past(&loop->pause))
-		end(loop);
+		let_go(loop);
 }
 
-void follow_answered(struct loop *loop)
+void follow_answered(struct worker *self)
 {
-	loop->pause = after_ms(PAUSE_MS);
+	struct loop *loop = self->loop;
+
+	if (!loop->follower || loop->follower == self)
+		loop->pause = after_ms(PAUSE_MS);
 }
 
 /* The caller is whoever has most of the requests, and the lead by how many; it is lost in a pause. */
@@ -121,7 +132,7 @@ bool follow_caller(struct worker *self, uint32_t tid)
 		return false;
 	count(loop, tid);
 	if (loop->follower && loop->lead < PER_OTHER)
-		end(loop);
+		let_go(loop);
 	else if (!loop->follower && loop->lead == OFTEN && is_past(&loop->follow_from))
 		begin(self);
 	if (loop->follower != self || loop->caller != tid)

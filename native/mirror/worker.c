@@ -97,6 +97,7 @@ void worker_retire(struct worker *worker)
 	struct loop *loop = worker->loop;
 	struct worker **link = &loop->workers;
 
+	follow_stop(worker, true);
 	while (*link != worker)
 		link = &(*link)->next;
 	*link = worker->next;
