@@ -144,8 +144,9 @@ static bool begin(struct worker *self, size_t size)
 	} else if (self->reads && share_expects_surprise(self)) {
 		stop_reading(self, true);
 	}
+	is_to_look &= loop->follower == self && !deferred;
 	pthread_mutex_unlock(&loop->lock);
-	if (is_to_look && !deferred)
+	if (is_to_look)
 		follow_look(self);
 	return !deferred;
 }

@@ -57,10 +57,10 @@ struct loop {
 	struct share *shares;		/* of the users for whom a worker waits: loop_share.c */
 	unsigned int n_waiting_others;	/* workers, for all users but root */
 	unsigned int n_waiting_all;	/* workers */
-	uint32_t caller;		/* the thread with most requests: loop_follow.c */
-	unsigned int lead;		/* how many more than all others */
-	struct timespec pause;		/* there is one, if there is no request until then */
-	struct worker *follower;	/* the only reader, on the caller's CPU; NULL: nobody is followed */
+	uint32_t caller;		/* the thread that asks most: loop_follow.c */
+	unsigned int lead;		/* its requests, less what others ask, since the last pause; it has an upper bound */
+	struct timespec pause_from;	/* there is one, if nothing is asked or answered until then */
+	struct worker *follower;	/* the only reader, once the others have served one request more; NULL: nobody is followed */
 	struct timespec follow_from;	/* and nobody is to be before then */
 	uint64_t early[N_EARLY];	/* interrupts that were read before their request was taken up; 0: none */
 	unsigned int n_early;		/* how many there have been; the newest is before it, modulo N_EARLY */
@@ -114,8 +114,10 @@ void follow_look(struct worker *self);
 void follow_answered(struct worker *self);
 /* The worker follows nobody any more: it waits, or ends. */
 void follow_stop(struct worker *worker, bool expected);
-/* Nobody is followed any more if nothing was answered for long: he pauses, or who follows him gets no CPU. */
+/* If there is a pause, nobody is followed any more. */
 void follow_check(struct loop *loop);
+/* While somebody is followed: wait for a moment, and see to it that the follower does not keep the lock. */
+void follow_wait(struct loop *loop);
 
 /* --- worker.c: lock held --------------------------------------------------------------------------------------------- */
 

@@ -30,17 +30,26 @@
 #define PER_OTHER 4		/* so many less for each of somebody else's */
 #define LASTING_MS 2		/* he asks for, before it begins */
 #define PAUSE_MS 1		/* without a request or an answer */
+#define MOMENT_MS 1
 #define LOOK 8			/* requests from one look where he is to the next, which takes 2 µs */
 #define NOT_AFTER_SURPRISE_MS 10000
 #define STAT_CPU 39		/* the field of /proc/PID/stat: proc_pid_stat(5) */
 
 /* --- whom to follow: lock held ------------------------------------------------------------------------------------ */
 
-static void set_policy(const struct worker *worker, int policy)
+static void set_policy(pid_t tid, int policy)
 {
 	const struct sched_param parameters = {};
 
-	sched_setscheduler(worker->tid, policy, &parameters);
+	sched_setscheduler(tid, policy, &parameters);
+}
+
+/* The worker may be where it likes again, and has its share of the CPU; the watcher, too. */
+static void set_free(const struct loop *loop, pid_t tid, const cpu_set_t *allowed)
+{
+	sched_setaffinity(tid, sizeof(*allowed), allowed);
+	pthread_setaffinity_np(loop->watcher, sizeof(*allowed), allowed);
+	set_policy(tid, SCHED_BATCH);
 }
 
 static void not_within(struct loop *loop, long ms)
@@ -51,27 +60,26 @@ static void not_within(struct loop *loop, long ms)
 		loop->follow_from = then;
 }
 
-static void begin(struct worker *self)
+static void follow_begin(struct worker *self)
 {
 	/* Without CAP_SYS_NICE a thread stays SCHED_IDLE for ever. */
 	if (!identity_has(CAP_SYS_NICE) || sched_getaffinity(self->tid, sizeof(self->allowed), &self->allowed) < 0)
 		return;
+	if (CPU_COUNT(&self->allowed) == sysconf(_SC_NPROCESSORS_ONLN))
+		memset(&self->allowed, ~0, sizeof(self->allowed));	/* those to come as well */
 	self->loop->follower = self;
 	self->cpu = -1;
 	self->until_look = 0;
-	set_policy(self, SCHED_IDLE);
 	pthread_cond_signal(&self->loop->watch);
 }
 
-static void end(struct loop *loop)
+static void follow_end(struct loop *loop)
 {
 	struct worker *worker = loop->follower;
 
 	loop->follower = NULL;
 	loop->lead = 0;
-	sched_setaffinity(worker->tid, sizeof(worker->allowed), &worker->allowed);
-	pthread_setaffinity_np(loop->watcher, sizeof(worker->allowed), &worker->allowed);
-	set_policy(worker, SCHED_BATCH);
+	set_free(loop, worker->tid, &worker->allowed);
 	fill_up_readers(loop);
 }
 
@@ -80,7 +88,7 @@ static void let_go(struct loop *loop)
 	if (loop->follower->may_block)
 		stop_reading(loop->follower, true);
 	else
-		end(loop);
+		follow_end(loop);
 }
 
 void follow_stop(struct worker *worker, bool expected)
@@ -90,12 +98,12 @@ void follow_stop(struct worker *worker, bool expected)
 	if (!expected)
 		not_within(loop, NOT_AFTER_SURPRISE_MS);
 	if (loop->follower == worker)
-		end(loop);
+		follow_end(loop);
 }
 
 void follow_check(struct loop *loop)
 {
-	if (loop->follower && is_past(&loop->pause))
+	if (loop->follower && is_past(&loop->pause_from))
 		let_go(loop);
 }
 
@@ -104,15 +112,38 @@ void follow_answered(struct worker *self)
 	struct loop *loop = self->loop;
 
 	if (!loop->follower || loop->follower == self)
-		loop->pause = after_ms(PAUSE_MS);
+		loop->pause_from = after_ms(PAUSE_MS);
+}
+
+/*
+ * Without the lock, and not by its condition: the follower may have it, and no CPU for as long as others want that. Then it is
+ * as good as they are.
+ */
+void follow_wait(struct loop *loop)
+{
+	const struct timespec moment = {.tv_nsec = MOMENT_MS * 1000 * 1000};
+	const cpu_set_t allowed = loop->follower->allowed;
+	const pid_t tid = loop->follower->tid;
+	struct timespec deadline;
+
+	pthread_mutex_unlock(&loop->lock);
+	nanosleep(&moment, NULL);
+	deadline = after_ms(MOMENT_MS);
+	if (pthread_mutex_clocklock(&loop->lock, CLOCK_MONOTONIC, &deadline) == 0)
+		return;
+	set_free(loop, tid, &allowed);
+	pthread_mutex_lock(&loop->lock);
+	not_within(loop, NOT_AFTER_SURPRISE_MS);
+	if (loop->follower)
+		let_go(loop);
 }
 
 /* The caller is whoever has most of the requests, and the lead by how many; it is lost in a pause. */
 static void count(struct loop *loop, uint32_t tid)
 {
-	if (is_past(&loop->pause))
+	if (is_past(&loop->pause_from))
 		loop->lead = 0;
-	loop->pause = after_ms(PAUSE_MS);
+	loop->pause_from = after_ms(PAUSE_MS);
 	if (tid != loop->caller) {
 		loop->lead -= loop->lead > PER_OTHER ? PER_OTHER : loop->lead;
 		if (!loop->lead)
@@ -134,11 +165,11 @@ bool follow_caller(struct worker *self, uint32_t tid)
 	if (loop->follower && loop->lead < PER_OTHER)
 		let_go(loop);
 	else if (!loop->follower && loop->lead == OFTEN && is_past(&loop->follow_from))
-		begin(self);
-	if (loop->follower != self || loop->caller != tid)
+		follow_begin(self);
+	if (loop->follower != self || loop->caller != tid || self->until_look--)
 		return false;
-	self->until_look = self->until_look ? self->until_look - 1 : LOOK - 1;
-	return self->until_look == LOOK - 1;
+	self->until_look = LOOK - 1;
+	return true;
 }
 
 /* --- where he is --------------------------------------------------------------------------------------------------- */
@@ -169,7 +200,7 @@ static bool go_to(struct worker *self, int cpu)
 {
 	cpu_set_t there, elsewhere = self->allowed;
 
-	if (cpu < 0 || cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &self->allowed))
+	if (cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &self->allowed))
 		return false;
 	CPU_ZERO(&there);
 	CPU_SET(cpu, &there);
@@ -180,14 +211,21 @@ static bool go_to(struct worker *self, int cpu)
 	return sched_setaffinity(self->tid, sizeof(there), &there) == 0;
 }
 
+/* Without the lock, since others may get the CPU at each of these calls. It may have been let go meanwhile. */
 void follow_look(struct worker *self)
 {
 	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
 	struct loop *loop = self->loop;
+	bool is_new = self->cpu < 0;
 	int cpu = cpu_of(identity_visible_tid(header->pid));
+	bool is_there = cpu >= 0 && (cpu == self->cpu || go_to(self, cpu));
 
+	if (is_new)
+		set_policy(self->tid, SCHED_IDLE);
 	pthread_mutex_lock(&loop->lock);
-	if (loop->follower == self && cpu != self->cpu && !go_to(self, cpu))
+	if (loop->follower != self)
+		set_free(loop, self->tid, &self->allowed);
+	else if (!is_there)
 		follow_stop(self, true);
 	pthread_mutex_unlock(&loop->lock);
 }

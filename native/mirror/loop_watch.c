@@ -7,7 +7,6 @@
 #include "monotonic.h"
 
 #define INTERVAL_MS 50
-#define FOLLOWED_MS 1	/* as long as somebody is followed */
 
 /* --- interrupts -------------------------------------------------------------------------------------------------- */
 
@@ -134,9 +133,10 @@ static void sleep_until_needed(struct loop *loop)
 /* Returns whether the interval is over, which ends then. */
 static bool wait_in_interval(struct loop *loop, const struct timespec *then)
 {
-	struct timespec soon = after_ms(FOLLOWED_MS);
-
-	pthread_cond_timedwait(&loop->watch, &loop->lock, loop->follower ? &soon : then);
+	if (loop->follower)
+		follow_wait(loop);
+	else
+		pthread_cond_timedwait(&loop->watch, &loop->lock, then);
 	return is_past(then);
 }
 
