@@ -13,7 +13,7 @@
  * That is good for him, and may be bad for all others: SCHED_IDLE gets what CPU time he leaves, and if he computes, or his
  * request waits, theirs wait. So it begins when he has asked for some time, and others little, and ends when others ask, and
  * when nothing was asked or answered for a millisecond: the watcher looks, from another CPU. If a request waits that was not
- * expected to, then it does not begin again for a while.
+ * expected to, or the caller is not to be found, then it does not begin again for a while.
  *
  * Sources: select_idle_sibling() in kernel/sched/fair.c; fuse_dev_queue_req() in fs/fuse/dev.c.
  */
@@ -30,8 +30,8 @@
 #define PER_OTHER 4		/* so many less for each of somebody else's */
 #define LASTING_MS 2		/* he asks for, before it begins */
 #define PAUSE_MS 1		/* without a request or an answer */
-#define MOMENT_MS 1
 #define LOOK 8			/* requests from one look where he is to the next, which takes 2 µs */
+#define MOMENT_MS 1		/* from one look of the watcher to the next */
 #define NOT_AFTER_SURPRISE_MS 10000
 #define STAT_CPU 39		/* the field of /proc/PID/stat: proc_pid_stat(5) */
 
@@ -138,7 +138,7 @@ void follow_wait(struct loop *loop)
 		let_go(loop);
 }
 
-/* The caller is whoever has most of the requests, and the lead by how many; it is lost in a pause. */
+/* The caller is whoever asks most (loop.h says what his lead is). */
 static void count(struct loop *loop, uint32_t tid)
 {
 	if (is_past(&loop->pause_from))
@@ -226,6 +226,6 @@ void follow_look(struct worker *self)
 	if (loop->follower != self)
 		set_free(loop, self->tid, &self->allowed);
 	else if (!is_there)
-		follow_stop(self, true);
+		follow_stop(self, false);
 	pthread_mutex_unlock(&loop->lock);
 }
