@@ -121,7 +121,7 @@ static bool begin(struct worker *self, size_t size)
 {
 	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
 	struct loop *loop = self->loop;
-	bool is_to_look = false, deferred = false;
+	bool deferred = false;
 
 	pthread_mutex_lock(&loop->lock);
 	self->unique = header->unique;
@@ -132,10 +132,9 @@ static bool begin(struct worker *self, size_t size)
 		pthread_cond_signal(&loop->watch);
 	if (self->reads && share_is_crowded(loop))
 		ask_for_user(self, header);
-	if (self->reads) {
-		is_to_look = follow_caller(self, header->pid);
+	self->is_to_look = self->reads && follow_caller(self);
+	if (self->reads)
 		deferred = share_defer(self, size);
-	}
 	if (deferred) {
 		if (self->interrupted)
 			share_interrupt(loop, header->unique);
@@ -144,10 +143,7 @@ static bool begin(struct worker *self, size_t size)
 	} else if (self->reads && share_expects_surprise(self)) {
 		stop_reading(self, true);
 	}
-	is_to_look &= loop->follower == self && !deferred;
 	pthread_mutex_unlock(&loop->lock);
-	if (is_to_look)
-		follow_look(self);
 	return !deferred;
 }
 
@@ -200,6 +196,8 @@ static bool serve(struct worker *self, size_t size)
 		return true;
 	while (size && begin(self, size)) {
 		handle(self, size);
+		if (self->is_to_look)
+			follow_look(self);
 		size = finish(self, &reads);
 	}
 	return reads;

@@ -37,6 +37,7 @@ struct worker {
 	bool interrupted;		/* and is to */
 	/* Of the follower: loop_follow.c. */
 	bool may_block;			/* its handler has said so */
+	bool is_to_look;		/* where the caller of its request is, after the answer */
 	int cpu;			/* it is bound to this one; -1: to none yet */
 	cpu_set_t allowed;		/* it was bound to these before */
 	unsigned int until_look;	/* requests, until it looks where the caller is */
@@ -81,6 +82,8 @@ void fill_up_readers(struct loop *loop);
 
 /* --- loop_share.c: lock held ------------------------------------------------------------------------------------------- */
 
+/* Whether somebody waits for the answer to such a request. */
+bool has_caller(uint32_t opcode);
 /* Whether so many workers wait that a user is to be who is behind a container (user.c), not a uid. */
 bool share_is_crowded(const struct loop *loop);
 /* Whether the request in the worker's buffer may wait unexpectedly, since another one of its user does. */
@@ -103,12 +106,9 @@ void share_free_all(struct loop *loop);
 
 /* --- loop_follow.c: lock held, but for follow_look() ----------------------------------------------------------------- */
 
-/*
- * A request of that thread (0: nobody waits for it) was read by self. Returns whether self follows it, and is to look where it
- * is.
- */
-bool follow_caller(struct worker *self, uint32_t tid);
-/* Go to the CPU of the caller of self's request. */
+/* Self, a reader, has read a request. Returns whether it follows the caller, and is to look where he is (follow_look()). */
+bool follow_caller(struct worker *self);
+/* After the answer: go to the CPU of the caller of self's request. */
 void follow_look(struct worker *self);
 /* Self has answered. */
 void follow_answered(struct worker *self);

@@ -13,7 +13,7 @@
  * That is good for him, and may be bad for all others: SCHED_IDLE gets what CPU time he leaves, and if he computes, or his
  * request waits, theirs wait. So it begins when he has asked for some time, and others little, and ends when others ask, and
  * when nothing was asked or answered for a millisecond: the watcher looks, from another CPU. If a request waits that was not
- * expected to, or the caller is not to be found, then it does not begin again for a while.
+ * expected to, then it does not begin again for a while.
  *
  * Sources: select_idle_sibling() in kernel/sched/fair.c; fuse_dev_queue_req() in fs/fuse/dev.c.
  */
@@ -60,6 +60,7 @@ static void not_within(struct loop *loop, long ms)
 		loop->follow_from = then;
 }
 
+/* What it does then, it does itself: a thread that it started would be bound and SCHED_IDLE, too. */
 static void follow_begin(struct worker *self)
 {
 	/* Without CAP_SYS_NICE a thread stays SCHED_IDLE for ever. */
@@ -151,15 +152,17 @@ static void count(struct loop *loop, uint32_t tid)
 	}
 	if (!loop->lead)
 		not_within(loop, LASTING_MS);
-	if (tid == loop->caller && loop->lead < OFTEN)
+	if (tid && tid == loop->caller && loop->lead < OFTEN)
 		loop->lead++;
 }
 
-bool follow_caller(struct worker *self, uint32_t tid)
+bool follow_caller(struct worker *self)
 {
+	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
+	uint32_t tid = identity_visible_tid(header->pid);	/* 0, who is nowhere to be seen, is among the others */
 	struct loop *loop = self->loop;
 
-	if (!tid)	/* of a RELEASE, for one: nobody waits for it */
+	if (!has_caller(header->opcode))
 		return false;
 	count(loop, tid);
 	if (loop->follower && loop->lead < PER_OTHER)
@@ -211,7 +214,10 @@ static bool go_to(struct worker *self, int cpu)
 	return sched_setaffinity(self->tid, sizeof(there), &there) == 0;
 }
 
-/* Without the lock, since others may get the CPU at each of these calls. It may have been let go meanwhile. */
+/*
+ * The answer has been sent: who makes the caller's directory in /proc slow makes nobody wait. Without the lock, since others
+ * may get the CPU at each of these calls. Self may have been let go meanwhile.
+ */
 void follow_look(struct worker *self)
 {
 	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
@@ -226,6 +232,6 @@ void follow_look(struct worker *self)
 	if (loop->follower != self)
 		set_free(loop, self->tid, &self->allowed);
 	else if (!is_there)
-		follow_stop(self, false);
+		follow_stop(self, true);
 	pthread_mutex_unlock(&loop->lock);
 }

@@ -74,7 +74,7 @@ static unsigned int most_of(const struct loop *loop, const struct share *share, 
 	return opcode == FUSE_LOOKUP ? LOOKUPS * most : most;
 }
 
-static bool has_caller(uint32_t opcode)
+bool has_caller(uint32_t opcode)
 {
 	return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT &&
 	       opcode != FUSE_RELEASE && opcode != FUSE_RELEASEDIR && opcode != FUSE_DESTROY;
