@@ -223,7 +223,7 @@ void follow_look(struct worker *self)
 	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
 	struct loop *loop = self->loop;
 	bool is_new = self->cpu < 0;
-	int cpu = cpu_of(identity_visible_tid(header->pid));
+	int cpu = cpu_of(header->pid);
 	bool is_there = cpu >= 0 && (cpu == self->cpu || go_to(self, cpu));
 
 	if (is_new)
