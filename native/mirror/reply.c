@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Replies and notifications: messages to the kernel. */
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "loop.h"
 
@@ -27,11 +28,10 @@ int send_message(int connection_fd, const struct iovec *parts, int n_parts)
  * In one piece, since the kernel pins the pages of each. It may come too late, for a request that was aborted: there is
  * nobody to tell.
  */
-static void send_reply(const struct request *request, void *message, size_t size)
+static void send_reply(const struct request *request, const void *message, size_t size)
 {
-	struct iovec part = {.iov_base = message, .iov_len = size};
-
-	send_message(request->mirror->fuse_fd, &part, 1);
+	while (syscall(SYS_write, request->mirror->fuse_fd, message, size) < 0 && errno == EINTR)
+		;
 }
 
 void reply(const struct request *request, const void *data, size_t size)
