@@ -11,6 +11,8 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
 
 #include "loop.h"
 #include "monotonic.h"
@@ -209,7 +211,7 @@ static void read_requests(struct worker *self)
 	ssize_t size;
 
 	for (;;) {
-		size = read(loop->mirror->fuse_fd, self->request, REQUEST_SIZE);
+		size = syscall(SYS_read, loop->mirror->fuse_fd, self->request, REQUEST_SIZE);
 		if (size > 0) {
 			if (!serve(self, (size_t)size))
 				return;
@@ -296,6 +298,7 @@ static struct loop *loop_allocate(struct cgfs_mirror *mirror)
 	if (!loop)
 		return NULL;
 	loop->mirror = mirror;
+	loop->alarm_fd = -1;
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->over, NULL);
 	init_monotonic(&loop->watch);
@@ -305,6 +308,7 @@ static struct loop *loop_allocate(struct cgfs_mirror *mirror)
 static void loop_free(struct loop *loop)
 {
 	share_free_all(loop);
+	close_fd(&loop->alarm_fd);
 	pthread_cond_destroy(&loop->watch);
 	pthread_cond_destroy(&loop->over);
 	pthread_mutex_destroy(&loop->lock);
@@ -333,7 +337,8 @@ int loop_start(struct cgfs_mirror *mirror)
 	if (!loop)
 		return -ENOMEM;
 	sigaction(INTERRUPT_SIGNAL, &action, NULL);
-	error = start_thread(&loop->watcher, watcher_main, loop);
+	loop->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	error = loop->alarm_fd < 0 ? -errno : start_thread(&loop->watcher, watcher_main, loop);
 	if (error) {
 		loop_free(loop);
 		return error;

@@ -40,7 +40,8 @@ struct worker {
 	bool is_to_look;		/* where the caller of its request is, after the answer */
 	int cpu;			/* it is bound to this one; -1: to none yet */
 	cpu_set_t allowed;		/* it was bound to these before */
-	unsigned int until_look;	/* requests, until it looks where the caller is */
+	bool is_lost;			/* the caller may be on another CPU */
+	uint64_t put_off_from;		/* the alarm is to be put off again; monotonic_us() */
 };
 
 #define N_EARLY 64
@@ -49,6 +50,7 @@ struct loop {
 	struct cgfs_mirror *mirror;
 	pthread_t watcher;
 	pthread_mutex_t lock;		/* guards what follows; taken before no other, held in no call that waits for others */
+	int alarm_fd;			/* a timerfd: it rings for the watcher while somebody is followed; never changes */
 	pthread_cond_t watch;		/* for the watcher: a request while it sleeps, an interrupt, a retired worker, the end */
 	pthread_cond_t over;		/* ended is set */
 	struct worker *workers;
@@ -60,9 +62,9 @@ struct loop {
 	unsigned int n_waiting_all;	/* workers */
 	uint32_t caller;		/* the thread that asks most: loop_follow.c */
 	unsigned int lead;		/* its requests, less what others ask, since the last pause; it has an upper bound */
-	struct timespec pause_from;	/* there is one, if nothing is asked or answered until then */
+	uint64_t last;			/* when something was asked or answered last; monotonic_us() */
 	struct worker *follower;	/* the only reader, once the others have served one request more; NULL: nobody is followed */
-	struct timespec follow_from;	/* and nobody is to be before then */
+	uint64_t follow_from;		/* and nobody is to be before then */
 	uint64_t early[N_EARLY];	/* interrupts that were read before their request was taken up; 0: none */
 	unsigned int n_early;		/* how many there have been; the newest is before it, modulo N_EARLY */
 	bool watcher_asleep;

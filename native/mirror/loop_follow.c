@@ -6,22 +6,25 @@
  * other one works, and to start an idle CPU takes longer than all the rest of an open: 20 to 45 µs on a virtual machine. Where
  * both share one, nobody waits for that: the caller sleeps and the reader goes on; it sleeps and the caller goes on. For that,
  *
- * - the reader is bound to the caller's CPU, and looks from time to time whether that is another one now;
+ * - the reader is bound to the caller's CPU. There, its next request is at hand when it has answered, since the caller goes on
+ *   at once, and it only when he waits. If it has to wait for one, it looks whether he is on another CPU now;
  * - it is SCHED_IDLE: to the scheduler, a CPU that has nothing else to do is an idle one, and the caller, woken, stays there;
  * - no other reader waits for requests: the kernel would wake it for his next RELEASE, elsewhere.
  *
  * That is good for him, and may be bad for all others: SCHED_IDLE gets what CPU time he leaves, and if he computes, or his
  * request waits, theirs wait. So it begins when he has asked for some time, and others little, and ends when others ask, and
- * when nothing was asked or answered for a millisecond: the watcher looks, from another CPU. If a request waits that was not
- * expected to, then it does not begin again for a while.
+ * when nothing was asked or answered for a millisecond: then the watcher is woken by an alarm, which the reader puts off while
+ * it is at work. If a request waits that was not expected to, then it does not begin again for a while.
  *
  * Sources: select_idle_sibling() in kernel/sched/fair.c; fuse_dev_queue_req() in fs/fuse/dev.c.
  */
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 
 #include "loop.h"
 #include "monotonic.h"
@@ -29,10 +32,13 @@
 #define OFTEN 16		/* requests that he is ahead of all others */
 #define PER_OTHER 4		/* so many less for each of somebody else's */
 #define LASTING_MS 2		/* he asks for, before it begins */
-#define PAUSE_MS 1		/* without a request or an answer */
-#define LOOK 8			/* requests from one look where he is to the next, which takes 2 µs */
-#define MOMENT_MS 1		/* from one look of the watcher to the next */
+#define PAUSE_US 1000		/* without a request or an answer */
+#define PUT_OFF_US 500		/* from one time that the alarm is put off to the next */
+#define AT_HAND_US 5		/* after an answer: a request that is read within that was at hand */
+#define LOOK_MS 10		/* from one look of the watcher to the next, if there is no alarm */
+#define LOCK_MS 1		/* that it waits for the lock */
 #define NOT_AFTER_SURPRISE_MS 10000
+#define NOT_AFTER_RESCUE_MS 100
 #define STAT_CPU 39		/* the field of /proc/PID/stat: proc_pid_stat(5) */
 
 /* --- whom to follow: lock held ------------------------------------------------------------------------------------ */
@@ -44,24 +50,44 @@ static void set_policy(pid_t tid, int policy)
 	sched_setscheduler(tid, policy, &parameters);
 }
 
-/* The worker may be where it likes again, and has its share of the CPU; the watcher, too. */
-static void set_free(const struct loop *loop, pid_t tid, const cpu_set_t *allowed)
+/* The worker may be where it likes again, and has its share of the CPU. */
+static void set_free(pid_t tid, const cpu_set_t *allowed)
 {
 	sched_setaffinity(tid, sizeof(*allowed), allowed);
-	pthread_setaffinity_np(loop->watcher, sizeof(*allowed), allowed);
 	set_policy(tid, SCHED_BATCH);
 }
 
-static void not_within(struct loop *loop, long ms)
+/* It rings when the follower has answered nothing for PAUSE_US, or PUT_OFF_US more at most, and then again and again. */
+static void put_off_alarm(struct worker *self, uint64_t now)
 {
-	struct timespec then = after_ms(ms);
+	const struct itimerspec then = {
+		.it_value.tv_nsec = (PAUSE_US + PUT_OFF_US) * 1000,
+		.it_interval.tv_nsec = PAUSE_US * 1000,
+	};
 
-	if (is_before(&loop->follow_from, &then))
+	if (now < self->put_off_from)
+		return;
+	self->put_off_from = now + PUT_OFF_US;
+	timerfd_settime(self->loop->alarm_fd, 0, &then, NULL);
+}
+
+static void end_alarm(const struct loop *loop)
+{
+	const struct itimerspec never = {};
+
+	timerfd_settime(loop->alarm_fd, 0, &never, NULL);
+}
+
+static void not_within(struct loop *loop, unsigned int ms)
+{
+	uint64_t then = monotonic_us() + ms * 1000;
+
+	if (loop->follow_from < then)
 		loop->follow_from = then;
 }
 
 /* What it does then, it does itself: a thread that it started would be bound and SCHED_IDLE, too. */
-static void follow_begin(struct worker *self)
+static void follow_begin(struct worker *self, uint64_t now)
 {
 	/* Without CAP_SYS_NICE a thread stays SCHED_IDLE for ever. */
 	if (!identity_has(CAP_SYS_NICE) || sched_getaffinity(self->tid, sizeof(self->allowed), &self->allowed) < 0)
@@ -70,7 +96,9 @@ static void follow_begin(struct worker *self)
 		memset(&self->allowed, ~0, sizeof(self->allowed));	/* those to come as well */
 	self->loop->follower = self;
 	self->cpu = -1;
-	self->until_look = 0;
+	self->is_lost = true;
+	self->put_off_from = 0;
+	put_off_alarm(self, now);
 	pthread_cond_signal(&self->loop->watch);
 }
 
@@ -80,7 +108,8 @@ static void follow_end(struct loop *loop)
 
 	loop->follower = NULL;
 	loop->lead = 0;
-	set_free(loop, worker->tid, &worker->allowed);
+	end_alarm(loop);
+	set_free(worker->tid, &worker->allowed);
 	fill_up_readers(loop);
 }
 
@@ -102,9 +131,14 @@ void follow_stop(struct worker *worker, bool expected)
 		follow_end(loop);
 }
 
+static bool is_pause(const struct loop *loop, uint64_t now)
+{
+	return now >= loop->last + PAUSE_US;
+}
+
 void follow_check(struct loop *loop)
 {
-	if (loop->follower && is_past(&loop->pause_from))
+	if (loop->follower && is_pause(loop, monotonic_us()))
 		let_go(loop);
 }
 
@@ -112,8 +146,11 @@ void follow_answered(struct worker *self)
 {
 	struct loop *loop = self->loop;
 
-	if (!loop->follower || loop->follower == self)
-		loop->pause_from = after_ms(PAUSE_MS);
+	if (loop->follower && loop->follower != self)
+		return;
+	loop->last = monotonic_us();
+	if (loop->follower)
+		put_off_alarm(self, loop->last);
 }
 
 /*
@@ -122,29 +159,31 @@ void follow_answered(struct worker *self)
  */
 void follow_wait(struct loop *loop)
 {
-	const struct timespec moment = {.tv_nsec = MOMENT_MS * 1000 * 1000};
+	struct pollfd alarm = {.fd = loop->alarm_fd, .events = POLLIN};
 	const cpu_set_t allowed = loop->follower->allowed;
 	const pid_t tid = loop->follower->tid;
 	struct timespec deadline;
+	uint64_t n_rung;
 
 	pthread_mutex_unlock(&loop->lock);
-	nanosleep(&moment, NULL);
-	deadline = after_ms(MOMENT_MS);
+	if (poll(&alarm, 1, LOOK_MS) > 0)
+		read(loop->alarm_fd, &n_rung, sizeof(n_rung));
+	deadline = after_ms(LOCK_MS);
 	if (pthread_mutex_clocklock(&loop->lock, CLOCK_MONOTONIC, &deadline) == 0)
 		return;
-	set_free(loop, tid, &allowed);
+	set_free(tid, &allowed);
 	pthread_mutex_lock(&loop->lock);
-	not_within(loop, NOT_AFTER_SURPRISE_MS);
+	not_within(loop, NOT_AFTER_RESCUE_MS);
 	if (loop->follower)
 		let_go(loop);
 }
 
 /* The caller is whoever asks most (loop.h says what his lead is). */
-static void count(struct loop *loop, uint32_t tid)
+static void count(struct loop *loop, uint32_t tid, uint64_t now)
 {
-	if (is_past(&loop->pause_from))
+	if (is_pause(loop, now))
 		loop->lead = 0;
-	loop->pause_from = after_ms(PAUSE_MS);
+	loop->last = now;
 	if (tid != loop->caller) {
 		loop->lead -= loop->lead > PER_OTHER ? PER_OTHER : loop->lead;
 		if (!loop->lead)
@@ -161,17 +200,20 @@ bool follow_caller(struct worker *self)
 	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
 	uint32_t tid = identity_visible_tid(header->pid);	/* 0, who is nowhere to be seen, is among the others */
 	struct loop *loop = self->loop;
+	uint64_t now = monotonic_us();
 
+	if (loop->follower == self && now > loop->last + AT_HAND_US)
+		self->is_lost = true;
 	if (!has_caller(header->opcode))
 		return false;
-	count(loop, tid);
+	count(loop, tid, now);
 	if (loop->follower && loop->lead < PER_OTHER)
 		let_go(loop);
-	else if (!loop->follower && loop->lead == OFTEN && is_past(&loop->follow_from))
-		follow_begin(self);
-	if (loop->follower != self || loop->caller != tid || self->until_look--)
+	else if (!loop->follower && loop->lead == OFTEN && now >= loop->follow_from)
+		follow_begin(self, now);
+	if (loop->follower != self || loop->caller != tid || !self->is_lost)
 		return false;
-	self->until_look = LOOK - 1;
+	self->is_lost = false;
 	return true;
 }
 
@@ -198,18 +240,15 @@ static int cpu_of(uint32_t tid)
 	return at ? atoi(at) : -1;
 }
 
-/* The watcher, which is woken often meanwhile, goes elsewhere. Returns false if self may not go there. */
+/* Returns false if self may not go there. */
 static bool go_to(struct worker *self, int cpu)
 {
-	cpu_set_t there, elsewhere = self->allowed;
+	cpu_set_t there;
 
 	if (cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &self->allowed))
 		return false;
 	CPU_ZERO(&there);
 	CPU_SET(cpu, &there);
-	CPU_CLR(cpu, &elsewhere);
-	if (CPU_COUNT(&elsewhere))
-		pthread_setaffinity_np(self->loop->watcher, sizeof(elsewhere), &elsewhere);
 	self->cpu = cpu;
 	return sched_setaffinity(self->tid, sizeof(there), &there) == 0;
 }
@@ -230,7 +269,7 @@ void follow_look(struct worker *self)
 		set_policy(self->tid, SCHED_IDLE);
 	pthread_mutex_lock(&loop->lock);
 	if (loop->follower != self)
-		set_free(loop, self->tid, &self->allowed);
+		set_free(self->tid, &self->allowed);
 	else if (!is_there)
 		follow_stop(self, true);
 	pthread_mutex_unlock(&loop->lock);
