@@ -89,13 +89,13 @@ static int ask_snapshot(struct request *request, uint64_t node, const struct sta
 /* -ESTALE where the cgroup is gone: the kernel looks the path up again then, and finds that it is not there. */
 static int attributes_of(struct request *request, uint64_t node, struct fuse_attr *attr)
 {
-	CLEANUP_FD int dir = node_open(request->mirror, node, O_RDONLY | O_DIRECTORY);
+	struct directory KEEP_DIRECTORY dir = directory_open(request->mirror, node);
 	struct content *content;
 	struct owner owner;
 	struct state state;
 	int error;
 
-	if (known_attributes(request->mirror, dir, known_owner(dir, &owner), node, &state, attr))
+	if (known_attributes(request->mirror, dir.fd, known_owner(dir.fd, &owner), node, &state, attr))
 		return 0;
 	error = ask_snapshot(request, node, &state, attr, &content);
 	if (error)
@@ -219,7 +219,8 @@ static struct content *content_now(struct request *request, int *error)
 	uint64_t node = request->header->nodeid;
 	struct fuse_attr attr;
 	struct state state;
-	struct content *content = known_content(request->mirror, node, &state);
+	struct directory KEEP_DIRECTORY dir = directory_open(request->mirror, node);
+	struct content *content = known_content(request->mirror, dir.fd, node, &state);
 
 	if (!content)
 		*error = ask_snapshot(request, node, &state, &attr, &content);

@@ -16,11 +16,27 @@ static int open_directory(struct request *request)
 	return dir == -ESTALE ? watch_gone_error(request) : dir;
 }
 
+/* What has that name in the directory that the request is about, with its size. Returns 0 or -errno. */
+static int find_name(struct request *request, const char *name, struct stat *st)
+{
+	struct directory KEEP_DIRECTORY dir = directory_open(request->mirror, request->header->nodeid);
+
+	if (dir.fd < 0)
+		return dir.fd == -ESTALE ? watch_gone_error(request) : dir.fd;
+	if (fstatat(dir.fd, name, st, AT_SYMLINK_NOFOLLOW) == 0) {
+		size_by_content(request->mirror, dir.fd, name, st);
+		return 0;
+	}
+	if (!dir.was_kept)
+		return -errno;
+	directory_close(&dir);
+	return find_name(request, name, st);
+}
+
 void handle_lookup(struct request *request)
 {
 	const struct cgfs_mirror *mirror = request->mirror;
 	struct fuse_entry_out entry;
-	CLEANUP_FD int dir = -1;
 	const char *name;
 	struct stat st;
 	int control, error = request_name(request, 0, &name);
@@ -35,17 +51,12 @@ void handle_lookup(struct request *request)
 		handle_control_lookup(request, (size_t)control);
 		return;
 	}
-	dir = open_directory(request);
-	if (dir < 0) {
-		reply_error(request, dir);
-		return;
-	}
 	/* ENOENT as an error, not as node 0: a name that is not there is not cached. */
-	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		reply_error(request, -errno);
+	error = find_name(request, name, &st);
+	if (error) {
+		reply_error(request, error);
 		return;
 	}
-	size_by_content(mirror, dir, name, &st);
 	fill_entry(mirror, name, &st, &entry);
 	reply(request, &entry, sizeof(entry));
 }

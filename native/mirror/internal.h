@@ -39,6 +39,7 @@ struct poller;		/* poll.c */
 struct watch;		/* watch.c */
 struct stale;		/* stale.c */
 struct names;		/* names.c */
+struct kept;		/* kept.c */
 struct replay;		/* replay.c */
 
 struct request;
@@ -75,6 +76,7 @@ struct cgfs_mirror {
 	struct watch *watch;
 	struct stale *stale;
 	struct names *names;
+	struct kept *kept;
 	struct replay *replay;
 };
 
@@ -218,6 +220,25 @@ HANDLER(handle_control_read);
 HANDLER(handle_control_write);
 HANDLER(handle_control_ioctl);
 HANDLER(handle_control_release);
+
+/* --- kept.c: the directory that was open last ---------------------------------------------------------------------------- */
+
+struct directory {
+	struct cgfs_mirror *mirror;
+	uint64_t id;		/* its kernfs id */
+	uint64_t removals;	/* watch_removals() before it was opened */
+	int fd;			/* open for reading; or -errno */
+	bool was_kept;		/* it may have been removed: what is not found in it is to be looked for anew */
+};
+int kept_create(struct cgfs_mirror *mirror);
+void kept_destroy(struct cgfs_mirror *mirror);
+/* Something was removed: keep nothing. */
+void kept_let_go(struct cgfs_mirror *mirror);
+/* The directory of that node, or of that control file. It is closed, or kept, at the end of its scope. */
+struct directory directory_open(struct cgfs_mirror *mirror, uint64_t node);
+void directory_keep(struct directory *directory);
+void directory_close(struct directory *directory);
+#define KEEP_DIRECTORY __attribute__((cleanup(directory_keep)))
 
 /* --- size.c: the length of a mirrored file ------------------------------------------------------------------------ */
 

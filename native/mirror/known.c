@@ -208,9 +208,8 @@ bool known_entry(const struct cgfs_mirror *mirror, int dir, const struct owner *
 
 /* --- contents ------------------------------------------------------------------------------------------------------------ */
 
-struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, struct state *state)
+struct content *known_content(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state)
 {
-	CLEANUP_FD int dir = node_open(mirror, node, O_RDONLY | O_DIRECTORY);
 	struct known *known = mirror->known;
 	const char *untouched = mirror->untouched.content;
 	struct content *content = NULL;

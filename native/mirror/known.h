@@ -63,7 +63,7 @@ struct fuse_entry_out control_entry(uint64_t node);
 bool known_entry(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, uint64_t node,
 		 struct fuse_entry_out *entry);
 /* As known_attributes() for the content, which is to be put; NULL: it is not known. */
-struct content *known_content(const struct cgfs_mirror *mirror, uint64_t node, struct state *state);
+struct content *known_content(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state);
 /* What is made of that state: given again for as long as it is the same. */
 void know(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr, struct content *content);
 

@@ -177,6 +177,8 @@ static int create_parts(struct cgfs_mirror *mirror)
 	if (!error)
 		error = names_create(mirror);
 	if (!error)
+		error = kept_create(mirror);
+	if (!error)
 		error = contents_create(mirror);
 	if (!error)
 		error = known_create(mirror);
@@ -261,6 +263,7 @@ static void destroy_parts(struct cgfs_mirror *mirror)
 {
 	removed_destroy(mirror);
 	names_destroy(mirror);
+	kept_destroy(mirror);
 	if (mirror->files)
 		file_table_destroy(mirror);
 	if (mirror->backings)

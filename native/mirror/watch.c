@@ -282,8 +282,10 @@ static bool read_events(struct cgfs_mirror *mirror)
 		}
 	}
 	watch->reading = false;
-	if (watch->removals != before)
+	if (watch->removals != before) {
 		backings_let_go(mirror);
+		kept_let_go(mirror);
+	}
 	return any;
 }
 

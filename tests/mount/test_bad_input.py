@@ -317,7 +317,7 @@ def test_a_caller_killed_in_mid_call_leaves_the_file_right(overlay: Overlay, twi
             assert path.read_text() in states
             assert len(attached_ids(twin.native, Hook.EGRESS)) == 1
         assert passes(twin.native, Hook.EGRESS) == {False}
-    until(lambda: not open_descriptors(overlay.pid) - before, "the daemon has closed what it took")
+    until(lambda: not overlay.more_descriptors(before), "the daemon has closed what it took")
     path.write_text("none")
     assert path.read_text() == "none\n"
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.cgroups import temporary_cgroup
 from tests.support.child import run
-from tests.support.daemon import Overlay, limited_to, open_descriptors
+from tests.support.daemon import Overlay, limited_to
 from tests.support.places import public_directory
 from tests.support.watchdog import Watchdog
 
@@ -69,7 +69,7 @@ def test_a_walk_costs_no_descriptor_and_no_memory(overlay: Overlay, large_tree: 
     directories, files = run(lambda: walk(large_tree))
     assert directories == COUNT + 1
     assert files > 15 * COUNT
-    assert not open_descriptors(overlay.pid) - overlay.descriptors
+    assert not overlay.more_descriptors(overlay.descriptors)
     assert memory_kib(overlay.pid) - before < GROWTH_KIB
 
 
@@ -79,7 +79,7 @@ def test_reading_every_file_of_one_kind_costs_few_descriptors_and_no_memory(over
     done = subprocess.run(command, capture_output=True, check=False, timeout=90)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == b"none\n" * (COUNT + 1)
-    assert (open_descriptors(overlay.pid) - overlay.descriptors).total() <= KEPT
+    assert overlay.more_descriptors(overlay.descriptors).total() <= KEPT
     assert memory_kib(overlay.pid) - before < GROWTH_KIB
 
 

@@ -181,7 +181,7 @@ class Overlay:
         """
 
         def leaked() -> collections.Counter[str]:
-            more = open_descriptors(self.pid) - self.descriptors
+            more = self.more_descriptors(self.descriptors)
             return more - collections.Counter(target for target in more if self._is_file(target))
 
         try:
@@ -189,9 +189,18 @@ class Overlay:
         except Overdue:
             raise AssertionError(f"the daemon leaks descriptors: {leaked()}") from None
 
+    def more_descriptors(self, before: collections.Counter[str]) -> collections.Counter[str]:
+        """What is open in the daemon and was not *before*, but for one directory of cgroup2 that is there."""
+        more = open_descriptors(self.pid) - before
+        return more - collections.Counter([target for target in more if self._is_directory(target)][:1])
+
     def _is_file(self, target: str) -> bool:
         """Whether *target*, of a descriptor, is a file of cgroup2, removed or not."""
         return target.startswith(f"{self.source}/") and "." in target.rpartition("/")[2]
+
+    def _is_directory(self, target: str) -> bool:
+        """Whether it is a directory of cgroup2, not removed."""
+        return f"{target}/".startswith(f"{self.source}/") and "." not in target.rpartition("/")[2]
 
     def _clean_up(self) -> None:
         """Whatever happened: no process and no mount stay."""

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The directory that was open last is kept, and found to be gone as soon as it is. */
+#include <dirent.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "connection.h"
+#include "mirror/monotonic.h"
+#include "test.h"
+
+/* How often this process has it open, removed or not. */
+static int count_open(const char *path)
+{
+	DIR *fds = opendir("/proc/self/fd");
+	char link[64], target[1024];
+	struct dirent *entry;
+	int count = 0;
+
+	CHECK(fds);
+	while ((entry = readdir(fds))) {
+		ssize_t size;
+
+		snprintf(link, sizeof(link), "/proc/self/fd/%.20s", entry->d_name);
+		size = readlink(link, target, sizeof(target) - 1);
+		target[size > 0 ? size : 0] = 0;
+		count += strncmp(target, path, strlen(path)) == 0;
+	}
+	closedir(fds);
+	return count;
+}
+
+static void wait_until_closed(const char *path)
+{
+	struct timespec until = after_ms(30000);
+
+	while (count_open(path)) {
+		CHECK(!is_past(&until));
+		poll(NULL, 0, 1);
+	}
+}
+
+static int lookup_error(struct connection *connection, uint64_t directory, const char *name)
+{
+	return connection_ask(connection, FUSE_LOOKUP, directory, name, strlen(name) + 1, NULL, 0)->error;
+}
+
+TEST(kept_directory_is_one)
+{
+	struct connection connection;
+	char one[600], other[600];
+	uint64_t one_node, other_node;
+
+	connection_open(&connection);
+	snprintf(one, sizeof(one), "%s/one", connection.source);
+	snprintf(other, sizeof(other), "%s/other", connection.source);
+	CHECK(mkdir(one, 0755) == 0 && mkdir(other, 0755) == 0);
+	one_node = connection_lookup(&connection, FUSE_ROOT_ID, "one");
+	other_node = connection_lookup(&connection, FUSE_ROOT_ID, "other");
+	CHECK(lookup_error(&connection, one_node, "cgroup.procs") == 0);
+	CHECK(lookup_error(&connection, one_node, "cgroup.events") == 0);
+	CHECK(lookup_error(&connection, one_node, "missing") == -ENOENT);
+	CHECK(count_open(one) == 1);
+	CHECK(lookup_error(&connection, other_node, "cgroup.procs") == 0);
+	CHECK(count_open(one) == 0 && count_open(other) == 1);
+	CHECK(rmdir(one) == 0 && rmdir(other) == 0);
+	connection_close(&connection);
+}
+
+TEST(kept_directory_that_was_removed_is_gone)
+{
+	struct connection connection;
+	char path[600], child[700];
+	uint64_t node;
+
+	connection_open(&connection);
+	snprintf(path, sizeof(path), "%s/again", connection.source);
+	snprintf(child, sizeof(child), "%s/child", path);
+	for (int i = 0; i < 50; i++) {
+		CHECK(mkdir(path, 0755) == 0 && mkdir(child, 0755) == 0);
+		node = connection_lookup(&connection, FUSE_ROOT_ID, "again");
+		CHECK(lookup_error(&connection, node, "child") == 0);
+		CHECK(rmdir(child) == 0 && rmdir(path) == 0);
+		/* What is there by its name is another one. */
+		CHECK(mkdir(path, 0755) == 0 && mkdir(child, 0755) == 0);
+		CHECK(lookup_error(&connection, node, "child") == -ESTALE);
+		CHECK(rmdir(child) == 0 && rmdir(path) == 0);
+	}
+	wait_until_closed(path);
+	connection_close(&connection);
+}
