@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 
@@ -95,7 +96,7 @@ static void end(struct loop *loop)
 	loop->ended = true;
 	for (struct worker *worker = loop->workers; worker; worker = worker->next)
 		pthread_cond_signal(&worker->promoted);
-	pthread_cond_signal(&loop->watch);
+	wake_watcher(loop);
 	pthread_cond_broadcast(&loop->over);
 	pthread_mutex_unlock(&loop->lock);
 	if (first)
@@ -131,7 +132,7 @@ static bool begin(struct worker *self, size_t size)
 		self->user = header->uid;
 	self->interrupted = loop->n_early && was_interrupted_early(loop, header->unique);
 	if (loop->watcher_asleep)
-		pthread_cond_signal(&loop->watch);
+		wake_watcher(loop);
 	if (self->reads && share_is_crowded(loop))
 		ask_for_user(self, header);
 	self->is_to_look = self->reads && follow_caller(self);
@@ -211,6 +212,7 @@ static void read_requests(struct worker *self)
 	ssize_t size;
 
 	for (;;) {
+		/* Not read(2): that is a cancellation point, which costs two atomic operations. */
 		size = syscall(SYS_read, loop->mirror->fuse_fd, self->request, REQUEST_SIZE);
 		if (size > 0) {
 			if (!serve(self, (size_t)size))
@@ -298,18 +300,17 @@ static struct loop *loop_allocate(struct cgfs_mirror *mirror)
 	if (!loop)
 		return NULL;
 	loop->mirror = mirror;
-	loop->alarm_fd = -1;
+	loop->wake_fd = loop->alarm_fd = -1;
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->over, NULL);
-	init_monotonic(&loop->watch);
 	return loop;
 }
 
 static void loop_free(struct loop *loop)
 {
 	share_free_all(loop);
+	close_fd(&loop->wake_fd);
 	close_fd(&loop->alarm_fd);
-	pthread_cond_destroy(&loop->watch);
 	pthread_cond_destroy(&loop->over);
 	pthread_mutex_destroy(&loop->lock);
 	free(loop);
@@ -323,7 +324,7 @@ static int start_readers(struct loop *loop)
 	for (unsigned int i = 0; i < loop->mirror->n_readers; i++)
 		any |= worker_create(loop) != NULL;
 	loop->ended = !any;
-	pthread_cond_signal(&loop->watch);
+	wake_watcher(loop);
 	pthread_mutex_unlock(&loop->lock);
 	return any ? 0 : -EAGAIN;
 }
@@ -337,8 +338,9 @@ int loop_start(struct cgfs_mirror *mirror)
 	if (!loop)
 		return -ENOMEM;
 	sigaction(INTERRUPT_SIGNAL, &action, NULL);
+	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	loop->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	error = loop->alarm_fd < 0 ? -errno : start_thread(&loop->watcher, watcher_main, loop);
+	error = loop->wake_fd < 0 || loop->alarm_fd < 0 ? -errno : start_thread(&loop->watcher, watcher_main, loop);
 	if (error) {
 		loop_free(loop);
 		return error;

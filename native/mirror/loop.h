@@ -49,9 +49,9 @@ struct worker {
 struct loop {
 	struct cgfs_mirror *mirror;
 	pthread_t watcher;
+	int wake_fd;			/* an eventfd, for the watcher: a request while it sleeps, an interrupt, a retired worker, the end */
+	int alarm_fd;			/* a timerfd, for it too: the follower has answered nothing for a while */
 	pthread_mutex_t lock;		/* guards what follows; taken before no other, held in no call that waits for others */
-	int alarm_fd;			/* a timerfd: it rings for the watcher while somebody is followed; never changes */
-	pthread_cond_t watch;		/* for the watcher: a request while it sleeps, an interrupt, a retired worker, the end */
 	pthread_cond_t over;		/* ended is set */
 	struct worker *workers;
 	struct worker *idle;		/* those of them that stand by */
@@ -118,8 +118,8 @@ void follow_answered(struct worker *self);
 void follow_stop(struct worker *worker, bool expected);
 /* If there is a pause, nobody is followed any more. */
 void follow_check(struct loop *loop);
-/* While somebody is followed: wait for a moment, and see to it that the follower does not keep the lock. */
-void follow_wait(struct loop *loop);
+/* The watcher waits for a call, while somebody is followed; and sees to it that the follower does not keep the lock. */
+void follow_wait(struct loop *loop, int ms);
 
 /* --- worker.c: lock held --------------------------------------------------------------------------------------------- */
 
@@ -136,6 +136,9 @@ void worker_free(struct worker *worker);	/* its thread has been joined */
 /* --- loop_watch.c ------------------------------------------------------------------------------------------------------ */
 
 void *watcher_main(void *loop);
+void wake_watcher(const struct loop *loop);
+/* The watcher waits until it is woken, or the alarm rings, for so long at most (-1: for ever). Without the lock. */
+void wait_for_call(const struct loop *loop, int ms);
 /* Whether the caller of that request was interrupted before the request was taken up; lock held. */
 bool was_interrupted_early(struct loop *loop, uint64_t unique);
 

@@ -20,7 +20,6 @@
  */
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,14 +30,13 @@
 
 #define OFTEN 16		/* requests that he is ahead of all others */
 #define PER_OTHER 4		/* so many less for each of somebody else's */
-#define LASTING_MS 2		/* he asks for, before it begins */
+#define LASTING_US 500		/* he asks for, before it begins */
 #define PAUSE_US 1000		/* without a request or an answer */
 #define PUT_OFF_US 500		/* from one time that the alarm is put off to the next */
 #define AT_HAND_US 5		/* after an answer: a request that is read within that was at hand */
-#define LOOK_MS 10		/* from one look of the watcher to the next, if there is no alarm */
-#define LOCK_MS 1		/* that it waits for the lock */
-#define NOT_AFTER_SURPRISE_MS 10000
-#define NOT_AFTER_RESCUE_MS 100
+#define LOCK_MS 1		/* that the watcher waits for the lock */
+#define NOT_AFTER_SURPRISE_US 10000000
+#define NOT_AFTER_RESCUE_US 100000
 #define STAT_CPU 39		/* the field of /proc/PID/stat: proc_pid_stat(5) */
 
 /* --- whom to follow: lock held ------------------------------------------------------------------------------------ */
@@ -78,9 +76,9 @@ static void end_alarm(const struct loop *loop)
 	timerfd_settime(loop->alarm_fd, 0, &never, NULL);
 }
 
-static void not_within(struct loop *loop, unsigned int ms)
+static void not_within(struct loop *loop, unsigned int us)
 {
-	uint64_t then = monotonic_us() + ms * 1000;
+	uint64_t then = monotonic_us() + us;
 
 	if (loop->follow_from < then)
 		loop->follow_from = then;
@@ -99,7 +97,6 @@ static void follow_begin(struct worker *self, uint64_t now)
 	self->is_lost = true;
 	self->put_off_from = 0;
 	put_off_alarm(self, now);
-	pthread_cond_signal(&self->loop->watch);
 }
 
 static void follow_end(struct loop *loop)
@@ -126,7 +123,7 @@ void follow_stop(struct worker *worker, bool expected)
 	struct loop *loop = worker->loop;
 
 	if (!expected)
-		not_within(loop, NOT_AFTER_SURPRISE_MS);
+		not_within(loop, NOT_AFTER_SURPRISE_US);
 	if (loop->follower == worker)
 		follow_end(loop);
 }
@@ -153,27 +150,21 @@ void follow_answered(struct worker *self)
 		put_off_alarm(self, loop->last);
 }
 
-/*
- * Without the lock, and not by its condition: the follower may have it, and no CPU for as long as others want that. Then it is
- * as good as they are.
- */
-void follow_wait(struct loop *loop)
+/* The follower may have the lock, and no CPU for as long as others want that. Then it is as good as they are. */
+void follow_wait(struct loop *loop, int ms)
 {
-	struct pollfd alarm = {.fd = loop->alarm_fd, .events = POLLIN};
 	const cpu_set_t allowed = loop->follower->allowed;
 	const pid_t tid = loop->follower->tid;
 	struct timespec deadline;
-	uint64_t n_rung;
 
 	pthread_mutex_unlock(&loop->lock);
-	if (poll(&alarm, 1, LOOK_MS) > 0)
-		read(loop->alarm_fd, &n_rung, sizeof(n_rung));
+	wait_for_call(loop, ms);
 	deadline = after_ms(LOCK_MS);
 	if (pthread_mutex_clocklock(&loop->lock, CLOCK_MONOTONIC, &deadline) == 0)
 		return;
 	set_free(tid, &allowed);
 	pthread_mutex_lock(&loop->lock);
-	not_within(loop, NOT_AFTER_RESCUE_MS);
+	not_within(loop, NOT_AFTER_RESCUE_US);
 	if (loop->follower)
 		let_go(loop);
 }
@@ -190,7 +181,7 @@ static void count(struct loop *loop, uint32_t tid, uint64_t now)
 			loop->caller = tid;
 	}
 	if (!loop->lead)
-		not_within(loop, LASTING_MS);
+		not_within(loop, LASTING_US);
 	if (tid && tid == loop->caller && loop->lead < OFTEN)
 		loop->lead++;
 }

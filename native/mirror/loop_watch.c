@@ -3,10 +3,32 @@
  * The watcher of a connection's workers: gets another reader where one waits unexpectedly, ends the system calls of those
  * whose callers were interrupted, and joins workers that are not needed any more.
  */
+#include <poll.h>
+#include <sys/eventfd.h>
+
 #include "loop.h"
 #include "monotonic.h"
 
 #define INTERVAL_MS 50
+
+/* --- its calls --------------------------------------------------------------------------------------------------- */
+
+void wake_watcher(const struct loop *loop)
+{
+	eventfd_write(loop->wake_fd, 1);
+}
+
+void wait_for_call(const struct loop *loop, int ms)
+{
+	struct pollfd calls[2] = {{.fd = loop->wake_fd, .events = POLLIN}, {.fd = loop->alarm_fd, .events = POLLIN}};
+	uint64_t count;
+
+	poll(calls, 2, ms);
+	for (int i = 0; i < 2; i++) {
+		if (calls[i].revents)
+			read(calls[i].fd, &count, sizeof(count));
+	}
+}
 
 /* --- interrupts -------------------------------------------------------------------------------------------------- */
 
@@ -21,7 +43,7 @@ void loop_interruptible_begin(struct request *request)
 	pthread_mutex_lock(&self->loop->lock);
 	self->interruptible = true;
 	if (self->interrupted)
-		pthread_cond_signal(&self->loop->watch);
+		wake_watcher(self->loop);
 	pthread_mutex_unlock(&self->loop->lock);
 }
 
@@ -50,7 +72,7 @@ void handle_interrupt(struct request *request)
 			found = worker->interrupted = true;
 	}
 	if (found)
-		pthread_cond_signal(&loop->watch);
+		wake_watcher(loop);
 	else if (!share_interrupt(loop, in->unique))
 		loop->early[loop->n_early++ % N_EARLY] = in->unique;
 	pthread_mutex_unlock(&loop->lock);
@@ -122,21 +144,29 @@ static void join_retired(struct loop *loop)
 	pthread_mutex_lock(&loop->lock);
 }
 
+static void wait(struct loop *loop, int ms)
+{
+	if (loop->follower) {
+		follow_wait(loop, ms);
+		return;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	wait_for_call(loop, ms);
+	pthread_mutex_lock(&loop->lock);
+}
+
 /* Sleeps while nothing is being served, so that an idle mount costs nothing. */
 static void sleep_until_needed(struct loop *loop)
 {
 	loop->watcher_asleep = true;
-	pthread_cond_wait(&loop->watch, &loop->lock);
+	wait(loop, -1);
 	loop->watcher_asleep = false;
 }
 
 /* Returns whether the interval is over, which ends then. */
 static bool wait_in_interval(struct loop *loop, const struct timespec *then)
 {
-	if (loop->follower)
-		follow_wait(loop);
-	else
-		pthread_cond_timedwait(&loop->watch, &loop->lock, then);
+	wait(loop, ms_until(then));
 	return is_past(then);
 }
 

@@ -26,7 +26,7 @@ int send_message(int connection_fd, const struct iovec *parts, int n_parts)
 
 /*
  * In one piece, since the kernel pins the pages of each. It may come too late, for a request that was aborted: there is
- * nobody to tell.
+ * nobody to tell. Not by write(2): that is a cancellation point, which costs two atomic operations.
  */
 static void send_reply(const struct request *request, const void *message, size_t size)
 {

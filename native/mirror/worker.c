@@ -104,5 +104,5 @@ void worker_retire(struct worker *worker)
 	loop->n_workers--;
 	worker->next = loop->retired;
 	loop->retired = worker;
-	pthread_cond_signal(&loop->watch);
+	wake_watcher(loop);
 }
