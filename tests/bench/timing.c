@@ -4,7 +4,7 @@
  *
  *   timing THREADS OPERATION COUNT ROOT PATH [ARGUMENT]
  *
- * Each thread does OPERATION on PATH, COUNT times; "%d" in PATH is the number of the time, from 0. PATH is relative to
+ * Each thread (with one, the process has no other) does OPERATION on PATH, COUNT times; "%d" in PATH is the number of the time, from 0. PATH is relative to
  * ROOT, which is entered first: so it makes no difference how many directories and mounts are above ROOT.
  * Prints two numbers of nanoseconds, for everything together: the time from the first begin to the last end, and the CPU
  * time of the threads. One operation on a directory (readdir, ls -l, walk) is one whole pass over it, however many
@@ -17,19 +17,25 @@
 #include <ftw.h>
 #include <linux/bpf.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cgfs.h"
+
+#define MAX_CHILDREN 64
 
 struct subject {
 	const char *path;
@@ -37,6 +43,8 @@ struct subject {
 	long number;		/* how many times it was done before */
 	int fd;			/* what prepare opened */
 	int prog_fd;
+	pid_t children[MAX_CHILDREN];	/* that wait, each on a CPU of its own */
+	int n_children;
 };
 
 static uint64_t now_ns(clockid_t clock)
@@ -171,14 +179,60 @@ static void mkdir_rmdir(const struct subject *subject)
 		err(1, "mkdir or rmdir %s", name);
 }
 
-/* The writer itself moves to PATH/ARGUMENT and to PATH in turn: each write is a real migration. */
-static void move_itself(const struct subject *subject)
+/* To PATH/ARGUMENT and to PATH in turn: each write is a real migration. */
+static void move(const struct subject *subject, pid_t process, bool back)
 {
 	char name[4096], pid[32];
 
-	snprintf(pid, sizeof(pid), "%d", getpid());
-	snprintf(name, sizeof(name), "%s/%s/cgroup.procs", subject->path, subject->number % 2 ? "." : subject->argument);
+	snprintf(pid, sizeof(pid), "%d", process);
+	snprintf(name, sizeof(name), "%s/%s/cgroup.procs", subject->path, back ? "." : subject->argument);
 	write_setting(&(struct subject){.path = name, .argument = pid});
+}
+
+static void move_itself(const struct subject *subject)
+{
+	move(subject, getpid(), subject->number % 2);
+}
+
+/* The kernel calls the CPU on which a process was last. So there is one on each, as far as MAX_CHILDREN goes. */
+static void prepare_children(struct subject *subject)
+{
+	cpu_set_t allowed, one;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		err(1, "sched_getaffinity");
+	for (int cpu = 0; cpu < CPU_SETSIZE && subject->n_children < MAX_CHILDREN; cpu++) {
+		pid_t child = CPU_ISSET(cpu, &allowed) ? fork() : 0;
+
+		if (!CPU_ISSET(cpu, &allowed))
+			continue;
+		if (child < 0)
+			err(1, "fork");
+		if (!child) {
+			CPU_ZERO(&one);
+			CPU_SET(cpu, &one);
+			sched_setaffinity(0, sizeof(one), &one);
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			raise(SIGSTOP);
+			_exit(1);
+		}
+		subject->children[subject->n_children++] = child;
+		if (waitpid(child, NULL, WUNTRACED) < 0)
+			err(1, "waitpid");
+	}
+}
+
+static void end_children(const struct subject *subject)
+{
+	for (int i = 0; i < subject->n_children; i++) {
+		kill(subject->children[i], SIGKILL);
+		waitpid(subject->children[i], NULL, 0);
+	}
+}
+
+static void move_child(const struct subject *subject)
+{
+	move(subject, subject->children[subject->number % subject->n_children], subject->number / subject->n_children % 2);
 }
 
 /* --- filters ----------------------------------------------------------------------------------------------------- */
@@ -242,20 +296,22 @@ struct operation {
 	const char *name;
 	void (*once)(const struct subject *subject);
 	void (*prepare)(struct subject *subject);
+	void (*finish)(const struct subject *subject);
 };
 
 static const struct operation operations[] = {
-	{"open-read-close", open_read_close, NULL},
-	{"pread", pread_open_file, prepare_read},
-	{"stat", stat_path, NULL},
-	{"write", write_setting, NULL},
-	{"readdir", read_directory, NULL},
-	{"ls-l", list_long, NULL},
-	{"walk", walk, NULL},
-	{"mkdir-rmdir", mkdir_rmdir, NULL},
-	{"move", move_itself, NULL},
-	{"attach-file", attach_and_detach_by_file, prepare_program},
-	{"attach-bpf", attach_and_detach_by_bpf, prepare_program},
+	{"open-read-close", open_read_close, NULL, NULL},
+	{"pread", pread_open_file, prepare_read, NULL},
+	{"stat", stat_path, NULL, NULL},
+	{"write", write_setting, NULL, NULL},
+	{"readdir", read_directory, NULL, NULL},
+	{"ls-l", list_long, NULL, NULL},
+	{"walk", walk, NULL, NULL},
+	{"mkdir-rmdir", mkdir_rmdir, NULL, NULL},
+	{"move-itself", move_itself, NULL, NULL},
+	{"move-child", move_child, prepare_children, end_children},
+	{"attach-file", attach_and_detach_by_file, prepare_program, NULL},
+	{"attach-bpf", attach_and_detach_by_bpf, prepare_program, NULL},
 };
 
 struct run {
@@ -295,6 +351,8 @@ static void *run_thread(void *argument)
 		do_once(run);
 	run->end_ns = now_ns(CLOCK_MONOTONIC);
 	run->cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+	if (run->operation->finish)
+		run->operation->finish(&run->subject);
 	return NULL;
 }
 
@@ -326,11 +384,14 @@ int main(int argc, char **argv)
 			.subject = {.path = argv[5], .argument = argv[6], .fd = -1, .prog_fd = -1},
 			.start = &start,
 		};
-		if (pthread_create(&ids[i], NULL, run_thread, &runs[i]))
+		if (threads == 1)
+			run_thread(&runs[i]);
+		else if (pthread_create(&ids[i], NULL, run_thread, &runs[i]))
 			errx(1, "pthread_create failed");
 	}
 	for (int i = 0; i < threads; i++) {
-		pthread_join(ids[i], NULL);
+		if (threads > 1)
+			pthread_join(ids[i], NULL);
 		begin_ns = runs[i].begin_ns < begin_ns ? runs[i].begin_ns : begin_ns;
 		end_ns = runs[i].end_ns > end_ns ? runs[i].end_ns : end_ns;
 		cpu_ns += runs[i].cpu_ns;
