@@ -43,9 +43,7 @@ def attach(
     *program* is a descriptor (borrowed), or says where the program is: an ELF object, `FILE.o` or `FILE.o:SECTION`; the
     path of a pinned program; `id:N`. Raises OSError as cgfs.h says, or as opening the program does.
     """
-    if overridable and nonrecursive:
-        raise OSError(errno.EINVAL, "a filter is overridable or nonrecursive, and not both", str(path))
-    mode = Mode.OVERRIDABLE if overridable else Mode.NONRECURSIVE if nonrecursive else Mode.DEFAULT
+    mode = Mode.of(overridable=overridable, nonrecursive=nonrecursive)
     file = _control_file(path)
     with _opened(path, os.O_WRONLY) as control:
         if isinstance(program, int):

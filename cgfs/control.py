@@ -52,6 +52,13 @@ class Mode(Enum):
     OVERRIDABLE = "overridable"
     NONRECURSIVE = "nonrecursive"
 
+    @classmethod
+    def of(cls, *, overridable: bool, nonrecursive: bool) -> "Mode":
+        """Raises OSError: EINVAL if it is to be both."""
+        if overridable and nonrecursive:
+            raise OSError(errno.EINVAL, "a filter is overridable or nonrecursive, and not both")
+        return cls.OVERRIDABLE if overridable else cls.NONRECURSIVE if nonrecursive else cls.DEFAULT
+
 
 @dataclass(frozen=True, slots=True)
 class NoneCommand:

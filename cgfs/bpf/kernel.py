@@ -50,6 +50,7 @@ class MapType(_OpenIntEnum):
     PERCPU_ARRAY = lib.BPF_MAP_TYPE_PERCPU_ARRAY
     ARRAY_OF_MAPS = lib.BPF_MAP_TYPE_ARRAY_OF_MAPS
     HASH_OF_MAPS = lib.BPF_MAP_TYPE_HASH_OF_MAPS
+    ARENA = 33  # Linux 6.9, and not in older headers
 
 
 class AttachFlags(IntFlag):

@@ -1,11 +1,13 @@
-"""The arguments that several commands take, checked as the command line is read: CGROUP and HOOK."""
+"""What several commands take, checked as the command line is read: CGROUP, HOOK, and the options of a filter's mode."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from cgfs import hierarchy
-from cgfs.control import ControlFile, by_name
+from cgfs.control import ControlFile, Mode, by_name
 
 
 def _cgroup(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -22,3 +24,19 @@ def _hook(ctx: click.Context, parameter: click.Parameter, value: str) -> Control
 cgroup_argument = click.argument("cgroup", type=click.Path(path_type=Path), callback=_cgroup)
 optional_cgroup_argument = click.argument("cgroup", type=click.Path(path_type=Path), callback=_cgroup, required=False)
 hook_argument = click.argument("hook", callback=_hook)
+
+
+def mode_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The options --overridable and --nonrecursive, as one argument *mode*."""
+
+    @click.option("--overridable", is_flag=True, help="A cgroup below may replace it there with a filter of its own.")
+    @click.option("--nonrecursive", is_flag=True, help="It holds for this cgroup only, and not for those below.")
+    @functools.wraps(function)
+    def with_mode(*, overridable: bool, nonrecursive: bool, **others: object) -> None:
+        try:
+            mode = Mode.of(overridable=overridable, nonrecursive=nonrecursive)
+        except OSError as error:
+            raise click.UsageError(str(error.strerror)) from error
+        function(mode=mode, **others)
+
+    return with_mode

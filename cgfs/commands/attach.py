@@ -4,17 +4,16 @@ from pathlib import Path
 
 import click
 
-from cgfs.commands.arguments import cgroup_argument, hook_argument
-from cgfs.control import ControlFile
+from cgfs.commands.arguments import cgroup_argument, hook_argument, mode_options
+from cgfs.control import ControlFile, Mode
 
 
 @click.command("attach")
 @cgroup_argument
 @hook_argument
 @click.argument("program")
-@click.option("--overridable", is_flag=True, help="A cgroup below may replace it there with a filter of its own.")
-@click.option("--nonrecursive", is_flag=True, help="It holds for this cgroup only, and not for those below.")
-def command(cgroup: Path, hook: ControlFile, program: str, overridable: bool, nonrecursive: bool) -> None:
+@mode_options
+def command(cgroup: Path, hook: ControlFile, program: str, mode: Mode) -> None:
     """Attach PROGRAM to CGROUP, a directory of a mirror.
 
     HOOK is ingress, egress, socket-create, or the control file's name. PROGRAM is an ELF object, FILE.o or
@@ -22,4 +21,5 @@ def command(cgroup: Path, hook: ControlFile, program: str, overridable: bool, no
     """
     from cgfs import client
 
+    overridable, nonrecursive = mode is Mode.OVERRIDABLE, mode is Mode.NONRECURSIVE
     client.attach(cgroup / hook.name, program, overridable=overridable, nonrecursive=nonrecursive)

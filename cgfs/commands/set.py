@@ -7,7 +7,7 @@ import click
 
 from cgfs import expressions
 from cgfs.bpf import ProgType
-from cgfs.commands.arguments import cgroup_argument, hook_argument
+from cgfs.commands.arguments import cgroup_argument, hook_argument, mode_options
 from cgfs.control import ControlFile, Mode, text_line
 from cgfs.text_filter import parse_text
 
@@ -16,9 +16,8 @@ from cgfs.text_filter import parse_text
 @cgroup_argument
 @hook_argument
 @click.argument("expression")
-@click.option("--overridable", is_flag=True, help="A cgroup below may replace it there.")
-@click.option("--nonrecursive", is_flag=True, help="It holds for this cgroup only.")
-def command(cgroup: Path, hook: ControlFile, expression: str, overridable: bool, nonrecursive: bool) -> None:
+@mode_options
+def command(cgroup: Path, hook: ControlFile, expression: str, mode: Mode) -> None:
     """Let through only what EXPRESSION says, in CGROUP, a directory of a mirror, and in those below it.
 
     For ingress and egress EXPRESSION is a packet filter as for tcpdump, `tcp dst port 443 or udp port 53`. For
@@ -27,9 +26,6 @@ def command(cgroup: Path, hook: ControlFile, expression: str, overridable: bool,
     """
     from cgfs import client
 
-    if overridable and nonrecursive:
-        raise click.UsageError("a filter is overridable or nonrecursive, and not both")
-    mode = Mode.OVERRIDABLE if overridable else Mode.NONRECURSIVE if nonrecursive else Mode.DEFAULT
     if expression == "none":
         client.detach(cgroup / hook.name)
         return

@@ -18,8 +18,8 @@ from cgfs.store.entry import Entry, Origin, instructions_of
 QUOTA = 64
 QUOTA_BYTES = 64 << 20
 _MOST_REMEMBERED = 1024
-_BOUNDLESS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS, MapType(33)})
-"""The types of maps that come to hold more memory than they say: that of other maps; 33 is BPF_MAP_TYPE_ARENA."""
+_BOUNDLESS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS, MapType.ARENA})
+"""The types of maps that come to hold more memory than they say: that of other maps, or of an arena's pages."""
 PIN_NAME = re.compile(r"(?P<uid>\d+)-(?P<id>\d+)-(?P<tag>[0-9a-f]{16})")
 
 

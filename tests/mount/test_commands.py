@@ -95,6 +95,14 @@ def test_an_unknown_hook_is_a_wrong_command_line(twin: Twin) -> None:
     assert "socket-create" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["attach", "set"])
+def test_both_modes_at_once_are_a_wrong_command_line(twin: Twin, command: str) -> None:
+    done = cgfs(command, "--overridable", "--nonrecursive", twin.mirror, "egress", "ip")
+    assert done.returncode == 2
+    assert "not both" in done.stderr
+    assert content(twin.mirror, Hook.EGRESS) == "none\n"
+
+
 def test_another_mode_is_refused_with_the_way_out(twin: Twin, tmp_path: Path) -> None:
     program = compile_verdict(tmp_path, Hook.EGRESS, ALLOW)
     succeed("attach", "--overridable", twin.mirror, "egress", program)
