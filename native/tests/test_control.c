@@ -2,6 +2,7 @@
 /* What is asked of whoever decides about control files, and how the answers go back. */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "connection.h"
 #include "test.h"
@@ -109,6 +110,29 @@ TEST(control_readers_see_one_content_from_its_beginning)
 	asked.count = 0;
 	release(&connection, handle, O_RDONLY);
 	CHECK(!asked.count && read_at(&connection, handle, 0)->error == -EBADF);
+	connection_close(&connection);
+}
+
+/* Nobody can be asked who he is where no descriptor is to be had: 0 to 2 are in use, and poll(2) needs that many. */
+TEST(control_open_for_writing_fails_where_the_opener_cannot_be_known)
+{
+	const struct fuse_open_in in = {.flags = O_WRONLY};
+	struct rlimit usual, none;
+	struct connection connection;
+	uint64_t before, after;
+
+	connection_open(&connection);
+	before = connection_open_file(&connection, NODE, O_WRONLY);
+	release(&connection, before, O_WRONLY);
+	CHECK(getrlimit(RLIMIT_NOFILE, &usual) == 0);
+	none = (struct rlimit){.rlim_cur = 3, .rlim_max = usual.rlim_max};
+	CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+	CHECK(connection_ask(&connection, FUSE_OPEN, NODE, &in, sizeof(in), NULL, 0)->error == -EMFILE);
+	CHECK(setrlimit(RLIMIT_NOFILE, &usual) == 0);
+	/* The place in the table that it had for a moment is free again. */
+	after = connection_open_file(&connection, NODE, O_WRONLY);
+	CHECK((uint32_t)after == (uint32_t)before && after != before);
+	release(&connection, after, O_WRONLY);
 	connection_close(&connection);
 }
 
