@@ -9,18 +9,34 @@
 #include "slow.h"
 #include "test.h"
 
+static DIR *open_threads(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+
+	CHECK(tasks);
+	return tasks;
+}
+
+/* The next one but for this one; 0 at the end. */
+static pid_t next_thread(DIR *tasks)
+{
+	struct dirent *task;
+	pid_t tid = 0;
+
+	while ((task = readdir(tasks)) && (!(tid = atoi(task->d_name)) || tid == gettid()))
+		;
+	return task ? tid : 0;
+}
+
 /* The threads that are SCHED_IDLE: those that follow. Says which CPUs the last of them is bound to. */
 static int followers(cpu_set_t *bound_to)
 {
-	DIR *tasks = opendir("/proc/self/task");
-	struct dirent *task;
+	DIR *tasks = open_threads();
 	int count = 0;
+	pid_t tid;
 
-	CHECK(tasks);
-	while ((task = readdir(tasks))) {
-		pid_t tid = atoi(task->d_name);
-
-		if (tid && sched_getscheduler(tid) == SCHED_IDLE) {
+	while ((tid = next_thread(tasks))) {
+		if (sched_getscheduler(tid) == SCHED_IDLE) {
 			CHECK(sched_getaffinity(tid, sizeof(*bound_to), bound_to) == 0);
 			count++;
 		}
@@ -32,16 +48,11 @@ static int followers(cpu_set_t *bound_to)
 /* All threads are bound to what this one was bound to when the connection was opened. */
 static void check_nobody_follows(const cpu_set_t *usual)
 {
-	DIR *tasks = opendir("/proc/self/task");
-	struct dirent *task;
+	DIR *tasks = open_threads();
 	cpu_set_t bound_to;
+	pid_t tid;
 
-	CHECK(tasks);
-	while ((task = readdir(tasks))) {
-		pid_t tid = atoi(task->d_name);
-
-		if (!tid || tid == gettid())
-			continue;
+	while ((tid = next_thread(tasks))) {
 		CHECK(sched_getscheduler(tid) != SCHED_IDLE);
 		CHECK(sched_getaffinity(tid, sizeof(bound_to), &bound_to) == 0 && CPU_EQUAL(&bound_to, usual));
 	}
