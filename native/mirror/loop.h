@@ -41,6 +41,7 @@ struct worker {
 	int cpu;			/* it is bound to this one; -1: to none yet */
 	cpu_set_t allowed;		/* it was bound to these before */
 	bool is_lost;			/* the caller may be on another CPU */
+	unsigned int until_look;	/* requests of his, until it may look where he is */
 	uint64_t put_off_from;		/* the alarm is to be put off again; monotonic_us() */
 };
 

@@ -34,6 +34,7 @@
 #define PAUSE_US 1000		/* without a request or an answer */
 #define PUT_OFF_US 500		/* from one time that the alarm is put off to the next */
 #define AT_HAND_US 5		/* after an answer: a request that is read within that was at hand */
+#define LOOK 8			/* requests from one look where he is to the next, at least: it takes 2 µs */
 #define LOCK_MS 1		/* that the watcher waits for the lock */
 #define NOT_AFTER_SURPRISE_US 10000000
 #define NOT_AFTER_RESCUE_US 100000
@@ -95,6 +96,7 @@ static void follow_begin(struct worker *self, uint64_t now)
 	self->loop->follower = self;
 	self->cpu = -1;
 	self->is_lost = true;
+	self->until_look = 0;
 	self->put_off_from = 0;
 	put_off_alarm(self, now);
 }
@@ -202,9 +204,14 @@ bool follow_caller(struct worker *self)
 		let_go(loop);
 	else if (!loop->follower && loop->lead == OFTEN && now >= loop->follow_from)
 		follow_begin(self, now);
-	if (loop->follower != self || loop->caller != tid || !self->is_lost)
+	if (loop->follower != self || loop->caller != tid)
+		return false;
+	if (self->until_look)
+		self->until_look--;
+	if (!self->is_lost || self->until_look)
 		return false;
 	self->is_lost = false;
+	self->until_look = LOOK;
 	return true;
 }
 
