@@ -86,16 +86,22 @@ static int ask_snapshot(struct request *request, uint64_t node, const struct sta
 
 /* --- attributes ---------------------------------------------------------------------------------------------------------- */
 
+static bool are_known(struct request *request, uint64_t node, struct state *state, struct fuse_attr *attr)
+{
+	struct directory KEEP_DIRECTORY dir = directory_open(request->mirror, node, O_RDONLY);
+	struct owner owner;
+
+	return known_attributes(request->mirror, dir.fd, known_owner(dir.fd, &owner), node, state, attr);
+}
+
 /* -ESTALE where the cgroup is gone: the kernel looks the path up again then, and finds that it is not there. */
 static int attributes_of(struct request *request, uint64_t node, struct fuse_attr *attr)
 {
-	struct directory KEEP_DIRECTORY dir = directory_open(request->mirror, node);
 	struct content *content;
-	struct owner owner;
 	struct state state;
 	int error;
 
-	if (known_attributes(request->mirror, dir.fd, known_owner(dir.fd, &owner), node, &state, attr))
+	if (are_known(request, node, &state, attr))
 		return 0;
 	error = ask_snapshot(request, node, &state, attr, &content);
 	if (error)
@@ -213,14 +219,20 @@ void handle_control_open(struct request *request)
 		reply(request, &out, sizeof(out));
 }
 
+static struct content *content_known(struct request *request, uint64_t node, struct state *state)
+{
+	struct directory KEEP_DIRECTORY dir = directory_open(request->mirror, node, O_RDONLY);
+
+	return known_content(request->mirror, dir.fd, node, state);
+}
+
 /* What the file says now, to be put; NULL, and an error, where that cannot be said. */
 static struct content *content_now(struct request *request, int *error)
 {
 	uint64_t node = request->header->nodeid;
 	struct fuse_attr attr;
 	struct state state;
-	struct directory KEEP_DIRECTORY dir = directory_open(request->mirror, node);
-	struct content *content = known_content(request->mirror, dir.fd, node, &state);
+	struct content *content = content_known(request, node, &state);
 
 	if (!content)
 		*error = ask_snapshot(request, node, &state, &attr, &content);

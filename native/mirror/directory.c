@@ -16,21 +16,27 @@ static int open_directory(struct request *request)
 	return dir == -ESTALE ? watch_gone_error(request) : dir;
 }
 
+static int stat_name(const struct directory *dir, const char *name, struct stat *st)
+{
+	if (dir->fd < 0)
+		return dir->fd;
+	return fstatat(dir->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
 /* What has that name in the directory that the request is about, with its size. Returns 0 or -errno. */
 static int find_name(struct request *request, const char *name, struct stat *st)
 {
-	struct directory KEEP_DIRECTORY dir = directory_open(request->mirror, request->header->nodeid);
+	struct directory KEEP_DIRECTORY dir = directory_open(request->mirror, request->header->nodeid, O_PATH);
+	int error = stat_name(&dir, name, st);
 
-	if (dir.fd < 0)
-		return dir.fd == -ESTALE ? watch_gone_error(request) : dir.fd;
-	if (fstatat(dir.fd, name, st, AT_SYMLINK_NOFOLLOW) == 0) {
-		size_by_content(request->mirror, dir.fd, name, st);
-		return 0;
+	if (error && dir.was_kept) {
+		directory_open_anew(&dir);
+		error = stat_name(&dir, name, st);
 	}
-	if (!dir.was_kept)
-		return -errno;
-	directory_close(&dir);
-	return find_name(request, name, st);
+	if (error)
+		return error == -ESTALE ? watch_gone_error(request) : error;
+	size_by_content(request->mirror, dir.fd, name, st);
+	return 0;
 }
 
 void handle_lookup(struct request *request)

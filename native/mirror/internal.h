@@ -39,7 +39,7 @@ struct poller;		/* poll.c */
 struct watch;		/* watch.c */
 struct stale;		/* stale.c */
 struct names;		/* names.c */
-struct kept;		/* kept.c */
+struct kept_directory;	/* kept.c */
 struct replay;		/* replay.c */
 
 struct request;
@@ -76,7 +76,7 @@ struct cgfs_mirror {
 	struct watch *watch;
 	struct stale *stale;
 	struct names *names;
-	struct kept *kept;
+	struct kept_directory *kept;
 	struct replay *replay;
 };
 
@@ -225,19 +225,20 @@ HANDLER(handle_control_release);
 
 struct directory {
 	struct cgfs_mirror *mirror;
-	uint64_t id;		/* its kernfs id */
+	uint64_t node;
 	uint64_t removals;	/* watch_removals() before it was opened */
-	int fd;			/* open for reading; or -errno */
+	int fd;			/* or -errno */
+	int flags;		/* O_PATH, or O_RDONLY */
 	bool was_kept;		/* it may have been removed: what is not found in it is to be looked for anew */
 };
 int kept_create(struct cgfs_mirror *mirror);
 void kept_destroy(struct cgfs_mirror *mirror);
 /* Something was removed: keep nothing. */
 void kept_let_go(struct cgfs_mirror *mirror);
-/* The directory of that node, or of that control file. It is closed, or kept, at the end of its scope. */
-struct directory directory_open(struct cgfs_mirror *mirror, uint64_t node);
+/* The directory of that node, or of that control file, at least with these flags. It is kept at the end of its scope. */
+struct directory directory_open(struct cgfs_mirror *mirror, uint64_t node, int flags);
+void directory_open_anew(struct directory *directory);
 void directory_keep(struct directory *directory);
-void directory_close(struct directory *directory);
 #define KEEP_DIRECTORY __attribute__((cleanup(directory_keep)))
 
 /* --- size.c: the length of a mirrored file ------------------------------------------------------------------------ */

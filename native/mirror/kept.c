@@ -5,18 +5,17 @@
  *
  * It may have been removed since. Then nothing is found in it any more: no name (kernfs_dop_revalidate() and
  * kernfs_iop_lookup() in fs/kernfs/dir.c), and no program (css_tryget_online_from_dir() in kernel/cgroup/cgroup.c). So what is
- * found is true, and what is not is to be looked for once more, in the directory opened anew. When something was removed, it is
- * kept no longer.
+ * found is true; what is not may be there in the directory opened anew. When it is known that something was removed, it is kept
+ * no longer.
  */
 #include <fcntl.h>
 #include <stdlib.h>
 
 #include "internal.h"
 
-struct kept {
+struct kept_directory {
 	pthread_mutex_t lock;		/* guards the rest; no other is taken under it */
-	uint64_t id;
-	int fd;				/* -1: none is kept */
+	struct directory is;		/* fd -1: none */
 };
 
 int kept_create(struct cgfs_mirror *mirror)
@@ -25,7 +24,7 @@ int kept_create(struct cgfs_mirror *mirror)
 	if (!mirror->kept)
 		return -ENOMEM;
 	pthread_mutex_init(&mirror->kept->lock, NULL);
-	mirror->kept->fd = -1;
+	mirror->kept->is.fd = -1;
 	return 0;
 }
 
@@ -39,66 +38,69 @@ void kept_destroy(struct cgfs_mirror *mirror)
 	mirror->kept = NULL;
 }
 
-/* If it is the one that is kept. Returns -1 if it is not. */
-static int take(struct kept *kept, uint64_t id)
+/* If that is kept, and nothing was removed since. */
+static void take(struct kept_directory *kept, struct directory *directory)
 {
-	int fd = -1;
+	const struct directory *is = &kept->is;
 
 	pthread_mutex_lock(&kept->lock);
-	if (kept->id == id) {
-		fd = kept->fd;
-		kept->fd = -1;
+	if (is->node == directory->node && is->removals == directory->removals && !(is->flags & ~directory->flags)) {
+		directory->fd = is->fd;
+		directory->flags = is->flags;
+		kept->is.fd = -1;
 	}
 	pthread_mutex_unlock(&kept->lock);
-	return fd;
 }
 
-struct directory directory_open(struct cgfs_mirror *mirror, uint64_t node)
+void directory_open_anew(struct directory *directory)
+{
+	close_fd(&directory->fd);
+	directory->was_kept = false;
+	directory->removals = watch_removals(directory->mirror);
+	directory->fd = node_open(directory->mirror, directory->node, directory->flags | O_DIRECTORY);
+}
+
+struct directory directory_open(struct cgfs_mirror *mirror, uint64_t node, int flags)
 {
 	struct directory directory = {
 		.mirror = mirror,
-		.id = node_kernfs_id(mirror, node),
+		.node = node & NODE_ID_MASK,
 		.removals = watch_removals(mirror),
+		.fd = -1,
+		.flags = flags,
 	};
 
-	directory.fd = take(mirror->kept, directory.id);
+	take(mirror->kept, &directory);
 	directory.was_kept = directory.fd >= 0;
 	if (!directory.was_kept)
-		directory.fd = node_open(mirror, node, O_RDONLY | O_DIRECTORY);
+		directory_open_anew(&directory);
 	return directory;
 }
 
 void directory_keep(struct directory *directory)
 {
-	struct kept *kept = directory->mirror->kept;
+	struct kept_directory *kept = directory->mirror->kept;
 	int fd = directory->fd;
 
 	if (fd < 0)
 		return;
 	pthread_mutex_lock(&kept->lock);
 	if (directory->removals == watch_removals(directory->mirror)) {
-		fd = kept->fd;
-		kept->fd = directory->fd;
-		kept->id = directory->id;
+		fd = kept->is.fd;
+		kept->is = *directory;
 	}
 	pthread_mutex_unlock(&kept->lock);
 	close_fd(&fd);
 }
 
-void directory_close(struct directory *directory)
-{
-	close_fd(&directory->fd);
-	directory->fd = -1;
-}
-
 void kept_let_go(struct cgfs_mirror *mirror)
 {
-	struct kept *kept = mirror->kept;
+	struct kept_directory *kept = mirror->kept;
 	int fd;
 
 	pthread_mutex_lock(&kept->lock);
-	fd = kept->fd;
-	kept->fd = -1;
+	fd = kept->is.fd;
+	kept->is.fd = -1;
 	pthread_mutex_unlock(&kept->lock);
 	close_fd(&fd);
 }

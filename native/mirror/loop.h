@@ -64,7 +64,7 @@ struct loop {
 	uint32_t caller;		/* the thread that asks most: loop_follow.c */
 	unsigned int lead;		/* its requests, less what others ask, since the last pause; it has an upper bound */
 	uint64_t last;			/* when something was asked or answered last; monotonic_us() */
-	struct worker *follower;	/* the only reader, once the others have served one request more; NULL: nobody is followed */
+	struct worker *_Atomic follower;	/* the only reader, once the others have served one request more; NULL: nobody is followed */
 	uint64_t follow_from;		/* and nobody is to be before then */
 	uint64_t early[N_EARLY];	/* interrupts that were read before their request was taken up; 0: none */
 	unsigned int n_early;		/* how many there have been; the newest is before it, modulo N_EARLY */
@@ -119,8 +119,8 @@ void follow_answered(struct worker *self);
 void follow_stop(struct worker *worker, bool expected);
 /* If there is a pause, nobody is followed any more. */
 void follow_check(struct loop *loop);
-/* The watcher waits for a call, while somebody is followed; and sees to it that the follower does not keep the lock. */
-void follow_wait(struct loop *loop, int ms);
+/* Take the lock, also from a follower that gets no CPU: for the watcher. */
+void follow_lock(struct loop *loop);
 
 /* --- worker.c: lock held --------------------------------------------------------------------------------------------- */
 
@@ -137,9 +137,7 @@ void worker_free(struct worker *worker);	/* its thread has been joined */
 /* --- loop_watch.c ------------------------------------------------------------------------------------------------------ */
 
 void *watcher_main(void *loop);
-void wake_watcher(const struct loop *loop);
-/* The watcher waits until it is woken, or the alarm rings, for so long at most (-1: for ever). Without the lock. */
-void wait_for_call(const struct loop *loop, int ms);
+void wake_watcher(struct loop *loop);	/* lock held */
 /* Whether the caller of that request was interrupted before the request was taken up; lock held. */
 bool was_interrupted_early(struct loop *loop, uint64_t unique);
 

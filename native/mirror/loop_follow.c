@@ -93,12 +93,12 @@ static void follow_begin(struct worker *self, uint64_t now)
 		return;
 	if (CPU_COUNT(&self->allowed) == sysconf(_SC_NPROCESSORS_ONLN))
 		memset(&self->allowed, ~0, sizeof(self->allowed));	/* those to come as well */
-	self->loop->follower = self;
 	self->cpu = -1;
 	self->is_lost = true;
 	self->until_look = 0;
 	self->put_off_from = 0;
 	put_off_alarm(self, now);
+	self->loop->follower = self;	/* complete: follow_lock() */
 }
 
 static void follow_end(struct loop *loop)
@@ -152,20 +152,22 @@ void follow_answered(struct worker *self)
 		put_off_alarm(self, loop->last);
 }
 
-/* The follower may have the lock, and no CPU for as long as others want that. Then it is as good as they are. */
-void follow_wait(struct loop *loop, int ms)
+/* It may have no CPU for as long as others want that: then it is as good as they are. */
+void follow_lock(struct loop *loop)
 {
-	const cpu_set_t allowed = loop->follower->allowed;
-	const pid_t tid = loop->follower->tid;
-	struct timespec deadline;
+	struct timespec deadline = after_ms(LOCK_MS);
+	bool rescued = false;
 
-	pthread_mutex_unlock(&loop->lock);
-	wait_for_call(loop, ms);
-	deadline = after_ms(LOCK_MS);
-	if (pthread_mutex_clocklock(&loop->lock, CLOCK_MONOTONIC, &deadline) == 0)
+	while (pthread_mutex_clocklock(&loop->lock, CLOCK_MONOTONIC, &deadline)) {
+		const struct worker *follower = loop->follower;
+
+		if (follower)
+			set_free(follower->tid, &follower->allowed);
+		rescued |= follower != NULL;
+		deadline = after_ms(LOCK_MS);
+	}
+	if (!rescued)
 		return;
-	set_free(tid, &allowed);
-	pthread_mutex_lock(&loop->lock);
 	not_within(loop, NOT_AFTER_RESCUE_US);
 	if (loop->follower)
 		let_go(loop);

@@ -11,25 +11,6 @@
 
 #define INTERVAL_MS 50
 
-/* --- its calls --------------------------------------------------------------------------------------------------- */
-
-void wake_watcher(const struct loop *loop)
-{
-	eventfd_write(loop->wake_fd, 1);
-}
-
-void wait_for_call(const struct loop *loop, int ms)
-{
-	struct pollfd calls[2] = {{.fd = loop->wake_fd, .events = POLLIN}, {.fd = loop->alarm_fd, .events = POLLIN}};
-	uint64_t count;
-
-	poll(calls, 2, ms);
-	for (int i = 0; i < 2; i++) {
-		if (calls[i].revents)
-			read(calls[i].fd, &count, sizeof(count));
-	}
-}
-
 /* --- interrupts -------------------------------------------------------------------------------------------------- */
 
 /*
@@ -144,15 +125,25 @@ static void join_retired(struct loop *loop)
 	pthread_mutex_lock(&loop->lock);
 }
 
+/* For a call, for so long at most; -1: for ever. Others have the lock meanwhile. */
 static void wait(struct loop *loop, int ms)
 {
-	if (loop->follower) {
-		follow_wait(loop, ms);
-		return;
-	}
+	struct pollfd calls[2] = {{.fd = loop->wake_fd, .events = POLLIN}, {.fd = loop->alarm_fd, .events = POLLIN}};
+	uint64_t count;
+
 	pthread_mutex_unlock(&loop->lock);
-	wait_for_call(loop, ms);
-	pthread_mutex_lock(&loop->lock);
+	poll(calls, 2, ms);
+	for (int i = 0; i < 2; i++) {
+		if (calls[i].revents)
+			read(calls[i].fd, &count, sizeof(count));
+	}
+	follow_lock(loop);
+}
+
+void wake_watcher(struct loop *loop)
+{
+	loop->watcher_asleep = false;
+	eventfd_write(loop->wake_fd, 1);
 }
 
 /* Sleeps while nothing is being served, so that an idle mount costs nothing. */

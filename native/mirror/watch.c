@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 
 #include "../cgroup.h"
 #include "loop.h"
@@ -296,11 +295,12 @@ static bool read_events(struct cgfs_mirror *mirror)
 bool watch_has_counted(const struct cgfs_mirror *mirror)
 {
 	struct watch *watch = mirror->watch;
-	int n_bytes;
+	struct pollfd queue;
 
 	if (!watch || watch->reading)	/* spares the system call; what counts is that it is so afterwards */
 		return false;
-	return ioctl(watch->fan_fd, FIONREAD, &n_bytes) == 0 && !n_bytes && !watch->reading;
+	queue = (struct pollfd){.fd = watch->fan_fd, .events = POLLIN};
+	return poll(&queue, 1, 0) == 0 && !watch->reading;
 }
 
 uint64_t watch_removals(const struct cgfs_mirror *mirror)

@@ -67,14 +67,21 @@ TEST(kept_directory_is_one)
 	connection_close(&connection);
 }
 
+/* With what others do on cgroup2 being watched, and a directory that is asked about. */
+static void open_watched(struct connection *connection, char path[600])
+{
+	connection_open(connection);
+	CHECK(watch_start(connection->mirror) == 0);
+	snprintf(path, 600, "%s/again", connection->source);
+}
+
 TEST(kept_directory_that_was_removed_is_gone)
 {
 	struct connection connection;
 	char path[600], child[700];
 	uint64_t node;
 
-	connection_open(&connection);
-	snprintf(path, sizeof(path), "%s/again", connection.source);
+	open_watched(&connection, path);
 	snprintf(child, sizeof(child), "%s/child", path);
 	for (int i = 0; i < 50; i++) {
 		CHECK(mkdir(path, 0755) == 0 && mkdir(child, 0755) == 0);
@@ -86,6 +93,26 @@ TEST(kept_directory_that_was_removed_is_gone)
 		CHECK(lookup_error(&connection, node, "child") == -ESTALE);
 		CHECK(rmdir(child) == 0 && rmdir(path) == 0);
 	}
-	wait_until_closed(path);
+	connection_close(&connection);
+}
+
+TEST(kept_directory_is_closed_when_it_is_removed)
+{
+	struct connection connection;
+	char path[600];
+
+	open_watched(&connection, path);
+	for (int i = 0; i < 50; i++) {
+		uint64_t node;
+
+		CHECK(mkdir(path, 0755) == 0);
+		node = connection_lookup(&connection, FUSE_ROOT_ID, "again");
+		CHECK(lookup_error(&connection, node, "cgroup.procs") == 0 && count_open(path) == 1);
+		CHECK(rmdir(path) == 0);
+		/* Asked for while that becomes known, by somebody who does not mind that it is gone. */
+		for (int asked = 0; asked < i; asked++)
+			lookup_error(&connection, node, control_names[0]);
+		wait_until_closed(path);
+	}
 	connection_close(&connection);
 }

@@ -4,7 +4,7 @@
  *
  *   timing THREADS OPERATION COUNT ROOT PATH [ARGUMENT]
  *
- * Each thread (with one, the process has no other) does OPERATION on PATH, COUNT times; "%d" in PATH is the number of the time, from 0. PATH is relative to
+ * Each thread does OPERATION on PATH, COUNT times; "%d" in PATH is the number of the time, from 0. PATH is relative to
  * ROOT, which is entered first: so it makes no difference how many directories and mounts are above ROOT.
  * Prints two numbers of nanoseconds, for everything together: the time from the first begin to the last end, and the CPU
  * time of the threads. One operation on a directory (readdir, ls -l, walk) is one whole pass over it, however many
@@ -189,15 +189,17 @@ static void move(const struct subject *subject, pid_t process, bool back)
 	write_setting(&(struct subject){.path = name, .argument = pid});
 }
 
+/* All threads are moved, and the kernel calls the CPU on which each was last: there is one only. */
 static void move_itself(const struct subject *subject)
 {
 	move(subject, getpid(), subject->number % 2);
 }
 
-/* The kernel calls the CPU on which a process was last. So there is one on each, as far as MAX_CHILDREN goes. */
+/* One on each CPU, for the same reason, as far as MAX_CHILDREN goes. */
 static void prepare_children(struct subject *subject)
 {
 	cpu_set_t allowed, one;
+	pid_t parent = getpid();
 
 	if (sched_getaffinity(0, sizeof(allowed), &allowed))
 		err(1, "sched_getaffinity");
@@ -213,6 +215,8 @@ static void prepare_children(struct subject *subject)
 			CPU_SET(cpu, &one);
 			sched_setaffinity(0, sizeof(one), &one);
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (getppid() != parent)
+				_exit(1);
 			raise(SIGSTOP);
 			_exit(1);
 		}
@@ -297,21 +301,22 @@ struct operation {
 	void (*once)(const struct subject *subject);
 	void (*prepare)(struct subject *subject);
 	void (*finish)(const struct subject *subject);
+	bool alone;		/* in the first thread, and there is no other */
 };
 
 static const struct operation operations[] = {
-	{"open-read-close", open_read_close, NULL, NULL},
-	{"pread", pread_open_file, prepare_read, NULL},
-	{"stat", stat_path, NULL, NULL},
-	{"write", write_setting, NULL, NULL},
-	{"readdir", read_directory, NULL, NULL},
-	{"ls-l", list_long, NULL, NULL},
-	{"walk", walk, NULL, NULL},
-	{"mkdir-rmdir", mkdir_rmdir, NULL, NULL},
-	{"move-itself", move_itself, NULL, NULL},
-	{"move-child", move_child, prepare_children, end_children},
-	{"attach-file", attach_and_detach_by_file, prepare_program, NULL},
-	{"attach-bpf", attach_and_detach_by_bpf, prepare_program, NULL},
+	{.name = "open-read-close", .once = open_read_close},
+	{.name = "pread", .once = pread_open_file, .prepare = prepare_read},
+	{.name = "stat", .once = stat_path},
+	{.name = "write", .once = write_setting},
+	{.name = "readdir", .once = read_directory},
+	{.name = "ls-l", .once = list_long},
+	{.name = "walk", .once = walk},
+	{.name = "mkdir-rmdir", .once = mkdir_rmdir},
+	{.name = "move-itself", .once = move_itself, .alone = true},
+	{.name = "move-child", .once = move_child, .prepare = prepare_children, .finish = end_children},
+	{.name = "attach-file", .once = attach_and_detach_by_file, .prepare = prepare_program},
+	{.name = "attach-bpf", .once = attach_and_detach_by_bpf, .prepare = prepare_program},
 };
 
 struct run {
@@ -384,13 +389,15 @@ int main(int argc, char **argv)
 			.subject = {.path = argv[5], .argument = argv[6], .fd = -1, .prog_fd = -1},
 			.start = &start,
 		};
-		if (threads == 1)
+		if (runs[i].operation->alone && threads > 1)
+			errx(2, "%s is for one thread", argv[2]);
+		if (runs[i].operation->alone)
 			run_thread(&runs[i]);
 		else if (pthread_create(&ids[i], NULL, run_thread, &runs[i]))
 			errx(1, "pthread_create failed");
 	}
 	for (int i = 0; i < threads; i++) {
-		if (threads > 1)
+		if (!runs[i].operation->alone)
 			pthread_join(ids[i], NULL);
 		begin_ns = runs[i].begin_ns < begin_ns ? runs[i].begin_ns : begin_ns;
 		end_ns = runs[i].end_ns > end_ns ? runs[i].end_ns : end_ns;

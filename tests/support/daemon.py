@@ -199,8 +199,8 @@ class Overlay:
         return target.startswith(f"{self.source}/") and "." in target.rpartition("/")[2]
 
     def _is_directory(self, target: str) -> bool:
-        """Whether it is a directory of cgroup2, not removed."""
-        return f"{target}/".startswith(f"{self.source}/") and "." not in target.rpartition("/")[2]
+        """Whether it is a directory of cgroup2, and there."""
+        return f"{target}/".startswith(f"{self.source}/") and Path(target).is_dir()
 
     def _clean_up(self) -> None:
         """Whatever happened: no process and no mount stay."""
