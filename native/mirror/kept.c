@@ -44,7 +44,8 @@ static void take(struct kept_directory *kept, struct directory *directory)
 	const struct directory *is = &kept->is;
 
 	pthread_mutex_lock(&kept->lock);
-	if (is->node == directory->node && is->removals == directory->removals && !(is->flags & ~directory->flags)) {
+	if (is->fd >= 0 && is->node == directory->node && is->removals == directory->removals &&
+	    !(is->flags & ~directory->flags)) {
 		directory->fd = is->fd;
 		directory->flags = is->flags;
 		kept->is.fd = -1;

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 
 #include "connection.h"
 #include "mirror/monotonic.h"
@@ -64,6 +65,23 @@ TEST(kept_directory_is_one)
 	CHECK(lookup_error(&connection, other_node, "cgroup.procs") == 0);
 	CHECK(count_open(one) == 0 && count_open(other) == 1);
 	CHECK(rmdir(one) == 0 && rmdir(other) == 0);
+	connection_close(&connection);
+}
+
+/* On cgroup2, too, a lookup opens nothing, and whoever watches sees nothing. */
+TEST(kept_directory_is_not_opened_for_reading_where_a_name_is_looked_up)
+{
+	struct connection connection;
+	struct pollfd watch = {.fd = inotify_init1(IN_CLOEXEC), .events = POLLIN};
+	const struct fuse_read_in read = {.size = 4096};
+
+	connection_open(&connection);
+	CHECK(inotify_add_watch(watch.fd, connection.source, IN_OPEN) >= 0);
+	CHECK(lookup_error(&connection, FUSE_ROOT_ID, "cgroup.procs") == 0);
+	CHECK(poll(&watch, 1, 0) == 0);
+	CHECK(connection_ask(&connection, FUSE_READDIR, FUSE_ROOT_ID, &read, sizeof(read), NULL, 0)->error == 0);
+	CHECK(poll(&watch, 1, 0) == 1);
+	close(watch.fd);
 	connection_close(&connection);
 }
 
