@@ -226,9 +226,11 @@ const struct answer *connection_receive(struct connection *connection)
 	struct iovec parts[2] = { { &header, sizeof(header) }, { answer.data, sizeof(answer.data) } };
 	ssize_t size;
 
-	wait_readable(connection->kernel);
-	size = readv(connection->kernel, parts, 2);
-	CHECK(size >= (ssize_t)sizeof(header) && header.len == size);
+	do {
+		wait_readable(connection->kernel);
+		size = readv(connection->kernel, parts, 2);
+		CHECK(size >= (ssize_t)sizeof(header) && header.len == size);
+	} while (!header.unique);
 	CHECK(header.error <= 0 && header.error > -512);
 	CHECK(!header.error || size == sizeof(header));
 	answer.unique = header.unique;

@@ -42,7 +42,7 @@ void connection_send_raw(struct connection *connection, const void *data, size_t
 /* Send a request as root, with the body in parts of which each may be missing. Returns its unique id. */
 uint64_t connection_send(struct connection *connection, uint32_t opcode, uint64_t node, const void *body, size_t body_size,
 			 const void *rest, size_t rest_size);
-/* The next answer, whichever request it is for. */
+/* The next answer, whichever request it is for. Notifications, which others on this machine may cause, are passed over. */
 const struct answer *connection_receive(struct connection *connection);
 bool connection_has_answer(struct connection *connection);
 /* Send and receive. */

@@ -74,13 +74,17 @@ TEST(kept_directory_is_not_opened_for_reading_where_a_name_is_looked_up)
 	struct connection connection;
 	struct pollfd watch = {.fd = inotify_init1(IN_CLOEXEC), .events = POLLIN};
 	const struct fuse_read_in read = {.size = 4096};
+	char child[600];
 
 	connection_open(&connection);
+	snprintf(child, sizeof(child), "%s/child", connection.source);
+	CHECK(mkdir(child, 0755) == 0);
 	CHECK(inotify_add_watch(watch.fd, connection.source, IN_OPEN) >= 0);
-	CHECK(lookup_error(&connection, FUSE_ROOT_ID, "cgroup.procs") == 0);
+	CHECK(lookup_error(&connection, FUSE_ROOT_ID, "child") == 0);
 	CHECK(poll(&watch, 1, 0) == 0);
 	CHECK(connection_ask(&connection, FUSE_READDIR, FUSE_ROOT_ID, &read, sizeof(read), NULL, 0)->error == 0);
 	CHECK(poll(&watch, 1, 0) == 1);
+	CHECK(rmdir(child) == 0);
 	close(watch.fd);
 	connection_close(&connection);
 }
@@ -98,6 +102,7 @@ TEST(kept_directory_that_was_removed_is_gone)
 	struct connection connection;
 	char path[600], child[700];
 	uint64_t node;
+	int error;
 
 	open_watched(&connection, path);
 	snprintf(child, sizeof(child), "%s/child", path);
@@ -108,7 +113,8 @@ TEST(kept_directory_that_was_removed_is_gone)
 		CHECK(rmdir(child) == 0 && rmdir(path) == 0);
 		/* What is there by its name is another one. */
 		CHECK(mkdir(path, 0755) == 0 && mkdir(child, 0755) == 0);
-		CHECK(lookup_error(&connection, node, "child") == -ESTALE);
+		error = lookup_error(&connection, node, "child");
+		CHECK(error == -ESTALE || error == -ENOENT);	/* at first; once the removal is known */
 		CHECK(rmdir(child) == 0 && rmdir(path) == 0);
 	}
 	connection_close(&connection);
@@ -125,7 +131,7 @@ TEST(kept_directory_is_closed_when_it_is_removed)
 
 		CHECK(mkdir(path, 0755) == 0);
 		node = connection_lookup(&connection, FUSE_ROOT_ID, "again");
-		CHECK(lookup_error(&connection, node, "cgroup.procs") == 0 && count_open(path) == 1);
+		CHECK(lookup_error(&connection, node, "cgroup.procs") == 0 && count_open(path) <= 1);
 		CHECK(rmdir(path) == 0);
 		/* Asked for while that becomes known, by somebody who does not mind that it is gone. */
 		for (int asked = 0; asked < i; asked++)
