@@ -37,7 +37,7 @@
 #define LOOK 8			/* requests from one look where he is to the next, at least: it takes 2 µs */
 #define LOCK_MS 1		/* that the watcher waits for the lock */
 #define NOT_AFTER_SURPRISE_US 10000000
-#define NOT_AFTER_RESCUE_US 100000
+#define NOT_AFTER_FAILURE_US 100000
 #define STAT_CPU 39		/* the field of /proc/PID/stat: proc_pid_stat(5) */
 
 /* --- whom to follow: lock held ------------------------------------------------------------------------------------ */
@@ -168,7 +168,7 @@ void follow_lock(struct loop *loop)
 	}
 	if (!rescued)
 		return;
-	not_within(loop, NOT_AFTER_RESCUE_US);
+	not_within(loop, NOT_AFTER_FAILURE_US);
 	if (loop->follower)
 		let_go(loop);
 }
@@ -265,9 +265,11 @@ void follow_look(struct worker *self)
 	int cpu = cpu_of(header->pid);
 	bool is_there = cpu >= 0 && (cpu == self->cpu || go_to(self, cpu));
 
-	if (is_new)
+	if (is_new && is_there)
 		set_policy(self->tid, SCHED_IDLE);
 	pthread_mutex_lock(&loop->lock);
+	if (!is_there)
+		not_within(loop, NOT_AFTER_FAILURE_US);
 	if (loop->follower != self)
 		set_free(self->tid, &self->allowed);
 	else if (!is_there)

@@ -107,6 +107,32 @@ TEST(loop_follows_who_asks_again_and_again_from_cpu_to_cpu)
 	close_followed(&connection, &usual);
 }
 
+/* To any CPU but the first, if there is another. */
+TEST(loop_follows_nobody_to_where_it_may_not_go)
+{
+	cpu_set_t usual, first, others;
+	struct connection connection;
+	int cpu = 0;
+
+	CHECK(sched_getaffinity(0, sizeof(usual), &usual) == 0);
+	while (!CPU_ISSET(cpu, &usual))
+		cpu++;
+	CPU_ZERO(&first);
+	CPU_SET(cpu, &first);
+	others = usual;
+	if (CPU_COUNT(&usual) > 1)
+		CPU_CLR(cpu, &others);
+	CHECK(sched_setaffinity(0, sizeof(first), &first) == 0);
+	open_slow(&connection);
+	CHECK(sched_setaffinity(0, sizeof(others), &others) == 0);
+	for (int i = 0; CPU_COUNT(&usual) > 1 && i < 2000; i++) {
+		check_answers(&connection);
+		if (i % 100 == 0)
+			check_nobody_follows(&first);
+	}
+	close_followed(&connection, &usual);
+}
+
 TEST(loop_follows_nobody_where_others_ask_as_much)
 {
 	struct connection connection;
