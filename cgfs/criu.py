@@ -7,6 +7,7 @@ Source: CRIU's documentation, "Action scripts"; criu/action-scripts.c.
 """
 
 import errno
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def cgroup_of(pid: int) -> Path:
 
     Raises OSError: ENOENT if there is no such process.
     """
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        if line.startswith("0::"):
-            return Path(line.removeprefix("0::"))
+    for line in Path(f"/proc/{pid}/cgroup").read_bytes().split(b"\n"):
+        if line.startswith(b"0::"):
+            return Path(os.fsdecode(line.removeprefix(b"0::")))
     raise OSError(errno.ENOENT, f"process {pid} is in no cgroup2 hierarchy")

@@ -33,8 +33,8 @@ class Mount:
 
 def mounts() -> list[Mount]:
     """Every mount of this mount namespace; of two at one place the later covers the earlier."""
-    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    return [parse_line(line) for line in text.splitlines()]
+    text = Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "surrogateescape")
+    return [parse_line(line) for line in text.split("\n")[:-1]]  # names may have other ends of lines in them
 
 
 def parse_line(line: str) -> Mount:

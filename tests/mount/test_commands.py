@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -284,3 +285,13 @@ def test_the_client_never_writes_to_other_files(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no control file"):
         client.detach(tmp_path / "precious")
     assert (tmp_path / "precious").read_text() == "content"
+
+
+def test_mounts_of_odd_names_are_no_lines_of_their_own(twin: Twin, tmp_path: Path) -> None:
+    odd = tmp_path / "a\rb\u2028c\x85d"
+    odd.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", odd], check=True)
+    try:
+        succeed("tree", twin.mirror)
+    finally:
+        subprocess.run(["umount", odd], check=True)
