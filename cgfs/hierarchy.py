@@ -22,9 +22,8 @@ from cgfs import bpf, mountinfo
 from cgfs.cgroup import open_cgroup
 from cgfs.control import CONTROL_FILES, ControlFile
 from cgfs.descriptor import Descriptor
+from cgfs.errors import GONE
 from cgfs.text_filter import Counters, counters
-
-_GONE = (errno.ENOENT, errno.ENODEV, errno.ESTALE)
 
 # asm-generic/unistd.h; linux/mount.h
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
@@ -112,7 +111,7 @@ def filtered_cgroups(top: Path) -> Iterator[Cgroup]:
             with os.scandir(path) as entries:
                 children = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
         except OSError as error:
-            if error.errno not in _GONE or path == top:
+            if error.errno not in GONE or path == top:
                 raise
             continue
         filters = {name: lines for name, lines in filters.items() if lines != ("none",)}

@@ -1,6 +1,5 @@
 """Writes down the control files of a subtree of a mirror. Changes nothing."""
 
-import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -8,14 +7,24 @@ from pathlib import Path
 
 from cgfs.checkpoint.document import Document, FileState
 from cgfs.control import CONTROL_FILES, SetProgram, parse
+from cgfs.errors import GONE
 from cgfs.store.objects import ObjectStore
 
 
 def subtree(top: Path) -> Iterator[Path]:
-    """*top* and the cgroups below it, parents first; one that vanishes meanwhile is left out."""
-    for directory, children, _ in os.walk(top):
-        children.sort()
-        yield Path(directory)
+    """*top* and the cgroups below it, parents first; one that vanishes meanwhile is left out. Raises OSError."""
+    waiting = [top]
+    while waiting:
+        cgroup = waiting.pop()
+        try:
+            with os.scandir(cgroup) as entries:
+                children = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            if error.errno in GONE and cgroup != top:
+                continue
+            raise
+        yield cgroup
+        waiting.extend(sorted(children, reverse=True))
 
 
 def file_state(path: Path) -> FileState:
@@ -36,7 +45,7 @@ def save(top: Path, cgroups: Iterable[Path], programs: ObjectStore | None = None
         try:
             states = {file.name: file_state(cgroup / file.name) for file in CONTROL_FILES}
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENODEV) and cgroup != top:
+            if error.errno in GONE and cgroup != top:
                 continue
             raise
         found[str(cgroup.relative_to(top))] = states

@@ -1,6 +1,7 @@
 """`cgfs restore`: put back what `cgfs save` wrote."""
 
 import os
+import signal
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -51,6 +52,8 @@ def restore(document: Document, top: Path, *, dry_run: bool = False) -> None:
         for change in changes:
             _show(change)
         return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # what was begun is undone, as for Ctrl-C
     with ExitStack() as undo:
         _add_programs(document, store.objects, undo)
         apply(progress(changes, "restoring"))

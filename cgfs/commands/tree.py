@@ -32,9 +32,14 @@ def command(cgroup: Path | None, as_json: bool) -> None:
 
 def _branch(branches: dict[Path, Tree], path: Path) -> Tree:
     """The branch of a cgroup, made with those above it where they have no filters of their own."""
-    if path not in branches:
-        branches[path] = _branch(branches, path.parent).add(_label(path.name, {}))
-    return branches[path]
+    missing = []
+    while path not in branches:
+        missing.append(path)
+        path = path.parent
+    branch = branches[path]
+    for path in reversed(missing):
+        branch = branches[path] = branch.add(_label(path.name, {}))
+    return branch
 
 
 def _label(name: str, filters: dict[str, tuple[str, ...]]) -> Text:

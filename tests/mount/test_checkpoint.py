@@ -1,5 +1,6 @@
 """Save and restore: by `cat`, by the commands, and by CRIU's means."""
 
+import errno
 import json
 import os
 import subprocess
@@ -8,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from cgfs.checkpoint.save import subtree
+from cgfs.criu import cgroup_of
 from tests.mount.conftest import Twin
-from tests.support.child import Child
+from tests.support.child import Child, run
 from tests.support.command import assert_refused, cgfs, succeed
 from tests.support.daemon import Overlay, cgfs_command
 from tests.support.network import can_create_socket
@@ -201,3 +204,43 @@ def test_a_file_of_several_hands_is_no_checkpoint(twin: Twin, tmp_path: Path) ->
         detach(twin.native, Hook.SOCKET_CREATE, fd)
     done = cgfs("restore", tmp_path / "saved", twin.mirror)
     assert_refused(done, "several hands")
+
+
+def test_a_subtree_of_any_depth_is_saved(twin: Twin) -> None:
+    """Deeper than Python calls itself."""
+    depth = 1050
+    levels = [twin.native.joinpath(*["d"] * level) for level in range(1, depth + 1)]
+    for level in levels:
+        level.mkdir()
+    try:
+        (twin.mirror.joinpath(*["d"] * depth) / SOCKET_CREATE).write_text("families:inet")
+        assert len(json.loads(succeed("save", twin.mirror))["cgroups"]) == depth + 1
+        assert "families:inet" in succeed("tree", twin.mirror)
+    finally:
+        for level in reversed(levels):
+            level.rmdir()
+
+
+def test_what_may_not_be_listed_is_not_left_out_in_silence(filtered: Twin) -> None:
+    (filtered.native / "below").chmod(0o711)
+
+    def errno_of_alice() -> int | None:
+        os.setgroups([])
+        os.setresgid(ALICE.gid, ALICE.gid, ALICE.gid)
+        os.setresuid(ALICE.uid, ALICE.uid, ALICE.uid)
+        try:
+            list(subtree(filtered.mirror))
+        except OSError as error:
+            return error.errno
+        return None
+
+    assert run(errno_of_alice) == errno.EACCES
+
+
+@pytest.mark.parametrize("name", [b"box\rtwo", b"b\xffad", b"a\xe2\x80\xa8b"])
+def test_criu_finds_a_cgroup_whatever_its_name(twin: Twin, name: bytes) -> None:
+    cgroup = twin.native / os.fsdecode(name)
+    cgroup.mkdir()
+    with Child() as child:
+        (cgroup / "cgroup.procs").write_text(str(child.pid))
+        assert cgroup_of(child.pid).name == os.fsdecode(name)

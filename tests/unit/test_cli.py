@@ -60,4 +60,5 @@ def test_version_is_that_of_the_package() -> None:
 def test_an_error_is_described_with_its_path() -> None:
     assert describe(OSError(errno.ENOENT, "No such file or directory", "/x")) == "/x: No such file or directory"
     assert describe(OSError(errno.EBUSY, "in use:\nby you")) == "in use:; by you"
+    assert describe(OSError(errno.EBUSY, "é in use", "/\x1b]0;a\x07\udcff")) == "/\\x1b]0;a\\x07\\udcff: é in use"
     assert describe(OSError("only words")) == "only words"
