@@ -17,16 +17,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 
 from cgfs import attributes, filters, guard
 from cgfs.abi import Attach
 from cgfs.bpf import Program
 from cgfs.caller import Caller, Capability, Credentials
-from cgfs.control import Command, NoneCommand, SetProgram, SetText, program_line, text_line
+from cgfs.control import CONTROL_FILES, Command, NoneCommand, SetProgram, SetText, program_line, text_line
 from cgfs.filters import Change
-from cgfs.locks import LockByKey, computing
+from cgfs.locks import LockAmongProcesses, LockByKey, computing
 from cgfs.mirror import Mirror
 from cgfs.notes import Stamp
 from cgfs.store import ProgramStore
@@ -36,7 +35,8 @@ from cgfs.text_filter import parse_text
 
 log = logging.getLogger(__name__)
 
-_UNPRIVILEGED_BPF_DISABLED = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
+_UNPRIVILEGED_BPF_DISABLED = "/proc/sys/kernel/unprivileged_bpf_disabled"
+_LOCKS = "/run/cgfs.lock"
 _LONGEST_IN_LOG = 200
 _SWEEP_S = 60.0
 _TELL_S = 0.01
@@ -46,19 +46,21 @@ _END = 0  # no node has that id
 def unprivileged_bpf() -> bool:
     """Whether the kernel lets unprivileged users load BPF programs: who attaches needs CAP_NET_ADMIN then."""
     try:
-        return _UNPRIVILEGED_BPF_DISABLED.read_text(encoding="ascii").strip() == "0"
+        with open(_UNPRIVILEGED_BPF_DISABLED, "rb", buffering=0) as file:
+            return file.read() == b"0\n"
     except FileNotFoundError:
         return False
 
 
 class Changes:
-    """Those of the control files of *mirror*. With *attach_cap* whoever attaches needs CAP_NET_ADMIN, too."""
+    """Those of the control files of *mirror*. While *attach_cap* says so, whoever attaches needs CAP_NET_ADMIN, too."""
 
-    def __init__(self, mirror: Mirror, *, attach_cap: bool, store: ProgramStore) -> None:
+    def __init__(self, mirror: Mirror, *, attach_cap: Callable[[], bool], store: ProgramStore) -> None:
         self._mirror = mirror
         self._attach_cap = attach_cap
         self._store = store
         self._in_turn = LockByKey()  # by node
+        self._among_daemons = LockAmongProcesses(_LOCKS)  # by _number_of()
         self._untold: SimpleQueue[int] = SimpleQueue()  # nodes, and _END
 
     def attach(self, node: int, wanted: Attach, caller: Caller, opener: Credentials) -> None:
@@ -152,11 +154,15 @@ class Changes:
             log.exception("a program of uid %s is not kept in the program store", who.uid)
 
     def _check_attach_cap(self, opener: Credentials) -> None:
-        if self._attach_cap and Capability.NET_ADMIN not in opener.capabilities:
+        if self._attach_cap() and Capability.NET_ADMIN not in opener.capabilities:
             raise OSError(errno.EPERM, "this mount demands CAP_NET_ADMIN of whoever opens the file to attach a filter")
 
     def _change(self, node: int, who: Credentials, what: str, act: Callable[[Target], Change]) -> None:
-        with self._in_turn.holding(node), opened(self._mirror, node) as target:
+        with (
+            self._in_turn.holding(node),
+            opened(self._mirror, node) as target,
+            self._among_daemons.holding(_number_of(target)),
+        ):
             try:
                 change = act(target)
             except OSError as error:
@@ -180,6 +186,11 @@ def _sweep_for_ever() -> None:
         time.sleep(_SWEEP_S)
 
 
+def _number_of(target: Target) -> int:
+    """The control file's, which is the same for each mirror that shows the cgroup."""
+    return os.fstat(target.cgroup_fd).st_ino * len(CONTROL_FILES) + CONTROL_FILES.index(target.file)
+
+
 def _clear(opener: Credentials, target: Target) -> Change:
     return filters.clear(target, _stamp(opener), only_own=Capability.NET_ADMIN not in opener.capabilities)
 
@@ -201,8 +212,16 @@ def _log_refused(target: Target, who: Credentials, what: str, error: OSError) ->
 
 
 def _where(target: Target, who: Credentials) -> str:
-    cgroup = quoted(os.readlink(f"/proc/self/fd/{target.cgroup_fd}"))  # noqa: PTH115 - a tenth of an attach faster
+    cgroup = quoted(_path_of(target.cgroup_fd))
     return f"uid={who.uid} pid={who.pid} command={quoted(who.command)} cgroup={cgroup} file={target.file.name}"
+
+
+def _path_of(cgroup_fd: int) -> str:
+    """As far as the kernel says it: not a path that is longer than it takes from anybody."""
+    try:
+        return os.readlink(f"/proc/self/fd/{cgroup_fd}")  # noqa: PTH115 - a tenth of an attach faster
+    except OSError as error:
+        return f"(cgroup {os.fstat(cgroup_fd).st_ino}: {error.strerror})"
 
 
 def quoted(text: str) -> str:

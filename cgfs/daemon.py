@@ -38,7 +38,7 @@ _PATIENCE_S = 2.0
 _PAUSE_S = 0.05
 _LONGEST_END_S = 5.0
 """How long the connection may take to end with its mount, before a mount elsewhere is the reason that it does not."""
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _remove_dead_mirror(mountpoint: Path) -> None:
 
 
 def serve(settings: Settings, ready: Callable[[], None]) -> None:
-    """Mount the mirror and serve it until its end, which is umount(8), SIGTERM or SIGINT.
+    """Mount the mirror and serve it until its end, which is umount(8), SIGTERM, SIGINT or SIGHUP.
 
     *ready* is called once, when every request is answered; what comes earlier waits. Raises OSError where the
     mirror cannot be mounted or served.
@@ -98,8 +98,10 @@ def serve(settings: Settings, ready: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def _signals(receive: Callable[[int], None]) -> Iterator[None]:
-    """While the `with` block runs, *receive* is called for SIGTERM and SIGINT, and nothing else comes of them."""
-    former = {number: signal.signal(number, lambda number, _: receive(number)) for number in _ENDING}
+    """While the `with` block runs, *receive* is called for those signals, and nothing else comes of them."""
+    hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # else: nohup(1)
+    ending = [number for number in _ENDING if number is not signal.SIGHUP or hung_up]
+    former = {number: signal.signal(number, lambda number, _: receive(number)) for number in ending}
     try:
         yield
     finally:
@@ -112,7 +114,7 @@ def _serve(settings: Settings, happens: SimpleQueue[int | None], ready: Callable
     with _mounted(settings) as mirror:
         changes = Changes(
             mirror,
-            attach_cap=unprivileged_bpf() if attach_cap is None else attach_cap,
+            attach_cap=unprivileged_bpf if attach_cap is None else lambda: attach_cap,
             store=default_store(make=True),
         )
         with changes.looked_after():
@@ -153,8 +155,9 @@ def _mounted(settings: Settings) -> Iterator[Mirror]:
         passthrough=options.passthrough,
         mount_flags=MS_RDONLY if options.read_only else 0,
     )
-    ours = mountinfo.mount_at(settings.mountpoint)
+    ours = None
     try:
+        ours = mountinfo.mount_at(settings.mountpoint)
         yield mirror
     finally:
         if ours is not None and mountinfo.mount_at(settings.mountpoint) == ours:

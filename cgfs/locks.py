@@ -1,6 +1,9 @@
-"""Locks between the threads in which the mirror asks about control files: what is done one after the other."""
+"""Locks between those who are asked about control files, threads and daemons: what is done one after the other."""
 
 import contextlib
+import fcntl
+import os
+import struct
 import threading
 from collections.abc import Hashable, Iterator
 from weakref import WeakValueDictionary
@@ -25,6 +28,29 @@ class LockByKey:
                 lock = self._locks[key] = threading.Lock()
         with lock:
             yield
+
+
+class LockAmongProcesses:
+    """A lock for each number, among all processes that have the file *path* for it. Threads need another one besides.
+
+    Each is a byte of the file, which stays empty. Source: fcntl(2), "Open file description locks".
+    """
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    @contextlib.contextmanager
+    def holding(self, number: int) -> Iterator[None]:
+        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLKW, _flock(fcntl.F_WRLCK, number))
+        try:
+            yield
+        finally:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, number))
+
+
+def _flock(kind: int, number: int) -> bytes:
+    """struct flock: of one byte."""
+    return struct.pack("@hhqqi4x", kind, os.SEEK_SET, number, 1, 0)
 
 
 _computing = threading.Lock()

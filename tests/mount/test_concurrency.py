@@ -12,6 +12,7 @@ import pytest
 
 from tests.mount.conftest import StartOverlay, Twin
 from tests.support import control, programs
+from tests.support.bpftool import attached_ids
 from tests.support.cgroups import temporary_cgroup
 from tests.support.child import Child, join_cgroup
 from tests.support.daemon import Overlay
@@ -265,3 +266,19 @@ def test_the_daemon_serves_from_a_cgroup_that_it_shows(start_overlay: StartOverl
                 child.call(join_cgroup, join)
                 assert str(child.pid) in (join / "cgroup.procs").read_text().split()
             (own.path(top) / "frozen" / "cgroup.freeze").write_text("0")
+
+
+def write_again_and_again(path: Path, text: str) -> None:
+    for _ in range(200):
+        path.write_text(text)
+
+
+def test_two_daemons_change_one_file_one_after_the_other(twin: Twin, start_overlay: StartOverlay) -> None:
+    name = CONTROL_FILE[Hook.SOCKET_CREATE]
+    with start_overlay("second") as second, Child() as one, Child() as other:
+        one.begin(write_again_and_again, twin.mirror / name, "families:inet")
+        other.begin(write_again_and_again, second.path(twin.native) / name, "families:inet6")
+        one.result()
+        other.result()
+        assert (twin.mirror / name).read_text() in ("families:inet\n", "families:inet6\n")
+        assert len(attached_ids(twin.native, Hook.SOCKET_CREATE)) == 1

@@ -172,7 +172,7 @@ def test_umount_touches_nothing_but_mirrors(mountpoint: Path) -> None:
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_unmounts(mountpoint: Path, log: Path, number: signal.Signals) -> None:
     with foreground(mountpoint, log=log) as daemon:
         os.listdir(mountpoint)

@@ -10,6 +10,7 @@ start.
 
 import collections
 import contextlib
+import errno
 import os
 import re
 import select
@@ -214,6 +215,15 @@ class Overlay:
             abort_mount(self.mountpoint)
 
 
+def _target_of(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return "(a path that is too long)"
+
+
 def limited_to(descriptors: int) -> tuple[str, ...]:
     """The *prefix* of a daemon that may have so many descriptors."""
     return ("prlimit", f"--nofile={descriptors}:{descriptors}", "unshare", "--fork")
@@ -228,7 +238,7 @@ def open_descriptors(pid: int) -> collections.Counter[str]:
     kinds: collections.Counter[str] = collections.Counter()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            target = re.sub(r":\[\d+\]$", "", str(entry.readlink()))
+            target = re.sub(r":\[\d+\]$", "", _target_of(entry))
             if target != "/dev/fuse":
                 kinds[target] += 1
     return kinds

@@ -1,8 +1,10 @@
 """What is to be done one after the other is done so, and nothing else waits for it."""
 
 import threading
+from pathlib import Path
 
-from cgfs.locks import LockByKey
+from cgfs.locks import LockAmongProcesses, LockByKey
+from tests.support.waiting import until
 
 
 def test_for_the_same_key_one_after_the_other() -> None:
@@ -51,3 +53,23 @@ def test_it_is_free_again_after_an_error() -> None:
                 raise ZeroDivisionError
         except ZeroDivisionError:
             pass
+
+
+def test_among_processes_a_number_is_held_by_one(tmp_path: Path) -> None:
+    """Two open files are as two processes."""
+    one, other = (LockAmongProcesses(str(tmp_path / "lock")) for _ in range(2))
+    order: list[str] = []
+
+    def second() -> None:
+        with other.holding(2**40):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with one.holding(2**40):
+        with other.holding(2**40 + 1):
+            order.append("another number")
+        thread.start()
+        until(lambda: Path("/proc/locks").read_text().count("-> OFDLCK") >= 1, "it waits")
+        order.append("first")
+    thread.join()
+    assert order == ["another number", "first", "second"]
