@@ -12,6 +12,7 @@ import binascii
 import errno
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
@@ -80,6 +81,14 @@ def _refuse(reason: str) -> NoReturn:
     raise OSError(errno.EINVAL, f"this is no checkpoint: {reason}")
 
 
+def _is_a_name(path: str) -> bool:
+    """Whether the kernel can be asked for it; other surrogates than those of os.fsdecode() stand for nothing."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def _mapping(value: dict[str, Any], name: str) -> dict[str, Any]:
     found = value.get(name)
     if not isinstance(found, dict):
@@ -88,7 +97,7 @@ def _mapping(value: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _files(path: str, files: Any) -> dict[str, FileState]:
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path:
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or not _is_a_name(path):
         _refuse(f"{path!r} is no path below the cgroup that was saved")
     if not isinstance(files, dict):
         _refuse(f"what it says of {path!r} is no object")
@@ -105,8 +114,9 @@ def _state(where: str, value: Any) -> FileState:
     except (KeyError, TypeError, ValueError):
         _refuse(f'{where} needs "content", "uid", "gid" and "mode" (octal, a string)')
     ids_are_ids = all(type(number) is int and 0 <= number < 2**32 - 1 for number in (state.uid, state.gid))
-    if not isinstance(state.content, str) or not ids_are_ids or not 0 <= state.mode <= 0o7777:
-        _refuse(f"{where}: the content is a string, uid and gid are numbers, and the mode at most 7777")
+    is_text = isinstance(state.content, str) and state.content.isascii()
+    if not is_text or not ids_are_ids or not 0 <= state.mode <= 0o7777:
+        _refuse(f"{where}: the content is an ASCII string, uid and gid are numbers, and the mode at most 7777")
     return state
 
 

@@ -35,7 +35,7 @@ _LOG_FILE = Path("/var/log/cgfs.log")
 @click.option("--foreground", is_flag=True, help="Stay, and log to stderr; Ctrl-C unmounts.")
 @click.option(
     "--ready-fd",
-    type=click.IntRange(3),
+    type=click.IntRange(3, 2**31 - 1),
     metavar="N",
     help="With --foreground: when the mount answers, write the line `ready` to descriptor N and close it.",
 )
@@ -49,6 +49,8 @@ def command(mountpoint: Path, source: Path | None, options: str, foreground: boo
     Without --foreground the command returns when the mount answers. The daemon logs to syslog then, or where
     there is none to /var/log/cgfs.log.
     """
+    if ready_fd is not None and not foreground:
+        raise click.UsageError("--ready-fd goes with --foreground; without that the command returns when it is ready")
     parsed = parse(options)
     background.detach(*([] if ready_fd is None else [ready_fd]))
     from cgfs import daemon

@@ -86,8 +86,8 @@ def _named(name: str) -> list[Entry]:
 
 def _user(name: str) -> pwd.struct_passwd:
     try:
-        return pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
-    except KeyError:
+        return pwd.getpwuid(int(name)) if name.isascii() and name.isdigit() else pwd.getpwnam(name)
+    except (KeyError, OverflowError):
         raise OSError(errno.EINVAL, f"--owner {name}: there is no such user") from None
 
 

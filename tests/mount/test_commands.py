@@ -86,7 +86,8 @@ def test_what_cannot_be_attached_is_refused_in_one_line(twin: Twin, tmp_path: Pa
     assert_refused(cgfs("attach", twin.mirror, "egress", program), "cgroup_skb", "cgroup/sock_create")
     assert_refused(cgfs("attach", twin.mirror, "egress", tmp_path / "text.o"), "text.o")
     assert_refused(cgfs("attach", twin.mirror, "egress", tmp_path / "missing.o"), "missing.o", "id:N")
-    assert_refused(cgfs("attach", twin.mirror, "egress", "id:4294967295"), "4294967295")
+    for number in ("4294967295", "4294967296"):
+        assert_refused(cgfs("attach", twin.mirror, "egress", f"id:{number}"), number)
     assert content(twin.mirror, Hook.EGRESS) == "none\n"
 
 

@@ -58,6 +58,8 @@ def test_the_json_is_for_people_too() -> None:
         (with_state(uid=True), "numbers"),
         (with_state(gid=2**32 - 1), "numbers"),
         (with_state(content=None), "string"),
+        (with_state(content="families:é\n"), "ASCII"),
+        (changed(cgroups={"\ud900": {}}), "no path"),
         (changed(programs={"0" * 64: "AAAA"}), "damaged"),
         (changed(programs={"0" * 64: "*"}), "base64"),
     ],

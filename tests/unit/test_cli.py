@@ -29,7 +29,8 @@ def test_every_command_has_help_and_takes_debug(command: str) -> None:
 
 
 def test_a_wrong_command_line_is_exit_code_2() -> None:
-    for arguments in (("nonsense",), ("mount",), ("mount", "--ready-fd", "x", "/mnt")):
+    ready_fds = (("--ready-fd", "x"), ("--ready-fd", "3"), ("--foreground", "--ready-fd", "99999999999"))
+    for arguments in (("nonsense",), ("mount",), *(("mount", *options, "/mnt") for options in ready_fds)):
         done = run(*arguments)
         assert done.returncode == 2, done
         assert "Traceback" not in done.stderr
