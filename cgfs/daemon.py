@@ -139,6 +139,7 @@ def _wait_for_an_answer(mountpoint: Path) -> None:
 @contextlib.contextmanager
 def _mounted(settings: Settings) -> Iterator[Mirror]:
     options = settings.options
+    spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)  # that mountinfo can be read when no other can be had
     mirror = Mirror(
         settings.source,
         settings.mountpoint,
@@ -160,6 +161,7 @@ def _mounted(settings: Settings) -> Iterator[Mirror]:
         ours = mountinfo.mount_at(settings.mountpoint)
         yield mirror
     finally:
+        os.close(spare)
         if ours is not None and mountinfo.mount_at(settings.mountpoint) == ours:
             unmount_by_force(settings.mountpoint)
         mirror.close()

@@ -153,6 +153,14 @@ def test_a_daemon_that_cannot_mount_or_cannot_serve_leaves_nothing(mountpoint: P
     assert_refused(called(unanswered), "cat")  # which is to read the first file of the new mount
 
 
+@pytest.mark.parametrize("descriptors", range(10, 34, 3))
+def test_a_daemon_that_has_too_few_descriptors_leaves_nothing(mountpoint: Path, descriptors: int) -> None:
+    limited = ["prlimit", f"--nofile={descriptors}:{descriptors}", *cgfs_command(), "mount", str(mountpoint)]
+    if called(limited).returncode == 0:
+        succeed("umount", mountpoint)
+    assert mount_of(mountpoint) is None
+
+
 def test_only_root_mounts(mountpoint: Path) -> None:
     with pytest.raises(PermissionError, match=r"only root .* sudo"):
         run(lambda: settings_of(mountpoint, None, MountOptions()), identity=ALICE)
