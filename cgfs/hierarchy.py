@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import errno
 import itertools
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from cgfs.control import CONTROL_FILES, ControlFile
 from cgfs.descriptor import Descriptor
 from cgfs.errors import GONE
 from cgfs.text_filter import Counters, counters
+
+log = logging.getLogger(__name__)
 
 # asm-generic/unistd.h; linux/mount.h
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
@@ -111,8 +114,10 @@ def filtered_cgroups(top: Path) -> Iterator[Cgroup]:
             with os.scandir(path) as entries:
                 children = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
         except OSError as error:
-            if error.errno not in GONE or path == top:
+            if path == top or error.errno not in (*GONE, errno.ENAMETOOLONG):
                 raise
+            if error.errno == errno.ENAMETOOLONG:
+                log.warning("a cgroup below %s is left out: its path is too long", top)
             continue
         filters = {name: lines for name, lines in filters.items() if lines != ("none",)}
         if filters:

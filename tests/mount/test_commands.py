@@ -13,6 +13,7 @@ from cgfs import bpffs, client, hierarchy
 from tests.mount.conftest import StartOverlay, Twin
 from tests.support import programs
 from tests.support.bpftool import attached_ids, bpftool
+from tests.support.cgroups import deep_cgroups
 from tests.support.child import run
 from tests.support.command import assert_refused, cgfs, succeed
 from tests.support.daemon import Overlay
@@ -296,3 +297,13 @@ def test_mounts_of_odd_names_are_no_lines_of_their_own(twin: Twin, tmp_path: Pat
         succeed("tree", twin.mirror)
     finally:
         subprocess.run(["umount", odd], check=True)
+
+
+def test_a_path_that_is_too_long_hides_no_other(twin: Twin) -> None:
+    (twin.mirror / "y").mkdir()
+    (twin.mirror / "y" / CONTROL_FILE[Hook.SOCKET_CREATE]).write_text("families:inet")
+    with deep_cgroups(twin.native):
+        done = cgfs("tree", twin.mirror)
+    assert done.returncode == 0
+    assert "families:inet" in done.stdout
+    assert "too long" in done.stderr

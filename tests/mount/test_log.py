@@ -11,6 +11,7 @@ import pytest
 
 from tests.mount.conftest import StartOverlay, Twin
 from tests.support import control, programs
+from tests.support.cgroups import LONG_NAME, deep_cgroups
 from tests.support.child import Child, run
 from tests.support.control import error_of, opened
 from tests.support.daemon import Overlay
@@ -228,25 +229,16 @@ def test_the_writer_of_a_descriptor_that_was_handed_on_is_not_the_one_who_is_nam
 
 def test_a_change_in_a_cgroup_whose_path_is_too_long_is_logged(twin: Twin, log: Log) -> None:
     """Longer than the kernel says a path to anybody."""
-    name = 250 * "x"
-    native, mirror = (os.open(path, os.O_RDONLY) for path in (twin.native, twin.mirror))
-    parents = [native]
-    for _ in range(18):
-        os.mkdir(name, dir_fd=parents[-1])
-        parents.append(os.open(name, os.O_RDONLY, dir_fd=parents[-1]))
-        inner = os.open(name, os.O_RDONLY, dir_fd=mirror)
-        os.close(mirror)
-        mirror = inner
-    try:
-        file = os.open(CONTROL_FILE[Hook.SOCKET_CREATE], os.O_RDWR, dir_fd=mirror)
+    with deep_cgroups(twin.native) as depth:
+        cgroup = os.open(twin.mirror, os.O_RDONLY)
+        for _ in range(depth):
+            inner = os.open(LONG_NAME, os.O_RDONLY, dir_fd=cgroup)
+            os.close(cgroup)
+            cgroup = inner
+        file = os.open(CONTROL_FILE[Hook.SOCKET_CREATE], os.O_RDWR, dir_fd=cgroup)
         os.write(file, b"families:inet")
-        assert log.one("changed")["cgroup"] == f"(cgroup {os.fstat(mirror).st_ino}: File name too long)"
+        assert log.one("changed")["cgroup"] == f"(cgroup {os.fstat(cgroup).st_ino}: File name too long)"
         os.write(file, b"none")
         assert os.pread(file, 100, 0) == b"none\n"
         os.close(file)
-    finally:
-        os.close(mirror)
-        os.close(parents.pop())
-        while parents:
-            os.rmdir(name, dir_fd=parents[-1])
-            os.close(parents.pop())
+        os.close(cgroup)

@@ -39,6 +39,25 @@ def temporary_cgroup(parent: Path | None = None, name: str = "cgfs-test") -> Ite
         remove_cgroup(path)
 
 
+LONG_NAME = 250 * "x"
+
+
+@contextlib.contextmanager
+def deep_cgroups(path: Path) -> Iterator[int]:
+    """Cgroups in each other in *path*, each LONG_NAME, so many that the kernel says the path of the last to nobody."""
+    parents = [os.open(path, os.O_RDONLY)]
+    for _ in range(18):
+        os.mkdir(LONG_NAME, dir_fd=parents[-1])
+        parents.append(os.open(LONG_NAME, os.O_RDONLY, dir_fd=parents[-1]))
+    try:
+        yield len(parents) - 1
+    finally:
+        os.close(parents.pop())
+        while parents:
+            os.rmdir(LONG_NAME, dir_fd=parents[-1])
+            os.close(parents.pop())
+
+
 def remove_cgroup(path: Path) -> None:
     """Kill the processes in and below *path*, wait until they are gone, and remove the cgroups, the deepest
     first.
