@@ -180,6 +180,15 @@ def test_umount_touches_nothing_but_mirrors(mountpoint: Path) -> None:
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def not_behind_nohup() -> Iterator[None]:
+    """What is started hears SIGHUP, also where these tests do not."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
+
+
+@pytest.mark.usefixtures("not_behind_nohup")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_unmounts(mountpoint: Path, log: Path, number: signal.Signals) -> None:
     with foreground(mountpoint, log=log) as daemon:
@@ -187,6 +196,17 @@ def test_a_signal_unmounts(mountpoint: Path, log: Path, number: signal.Signals) 
         daemon.send_signal(number)
         assert daemon.wait(DEADLINE_S) == 0
     assert "WARNING" not in log.read_text()
+
+
+def test_nohup_keeps_it(mountpoint: Path, log: Path) -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with foreground(mountpoint, log=log) as daemon:
+        signal.signal(signal.SIGHUP, former)
+        daemon.send_signal(signal.SIGHUP)
+        os.listdir(mountpoint)
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(DEADLINE_S) == 0
+    assert "SIGTERM" in log.read_text()
 
 
 def test_a_mount_in_use_is_not_unmounted_but_reported(mountpoint: Path, tmp_cgroup: Path) -> None:
