@@ -16,6 +16,7 @@ from typing import Any, Self
 from cgfs._native import ffi, lib
 from cgfs.bpf import Program
 from cgfs.descriptor import Descriptor
+from cgfs.errors import printable
 
 _PIDFD_THREAD = os.O_EXCL  # include/uapi/linux/pidfd.h, Linux 6.9
 _GROUP_SIZE = 4
@@ -52,7 +53,7 @@ class Credentials:
             credentials.uid,
             credentials.gid,
             credentials.process,
-            _printable(ffi.string(credentials.name).decode(errors="backslashreplace")) if credentials.process else "?",
+            printable(ffi.string(credentials.name).decode(errors="backslashreplace")) if credentials.process else "?",
             frozenset([capability for capability in Capability if credentials.capabilities >> capability & 1]),
             bytes(ffi.buffer(credentials.groups, _GROUP_SIZE * credentials.n_groups)),
         )
@@ -135,7 +136,3 @@ def open_process_of(tid: int) -> int:
     if process == 0:
         raise ProcessLookupError(errno.ESRCH, f"there is no thread {tid}")
     return os.pidfd_open(process)
-
-
-def _printable(name: str) -> str:
-    return name if name.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)

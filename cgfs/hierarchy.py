@@ -111,8 +111,7 @@ def filtered_cgroups(top: Path) -> Iterator[Cgroup]:
         path = waiting.pop()
         try:
             filters = {file.name: read_lines(path / file.name) for file in CONTROL_FILES}
-            with os.scandir(path) as entries:
-                children = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+            children = children_of(path)
         except OSError as error:
             if path == top or error.errno not in (*GONE, errno.ENAMETOOLONG):
                 raise
@@ -122,7 +121,13 @@ def filtered_cgroups(top: Path) -> Iterator[Cgroup]:
         filters = {name: lines for name, lines in filters.items() if lines != ("none",)}
         if filters:
             yield Cgroup(path, filters)
-        waiting.extend(sorted(children, reverse=True))
+        waiting.extend(reversed(children))
+
+
+def children_of(cgroup: Path) -> list[Path]:
+    """The cgroups right below *cgroup*, by name. Raises OSError."""
+    with os.scandir(cgroup) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
 
 
 def _advice(path: Path) -> str:

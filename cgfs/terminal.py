@@ -1,6 +1,6 @@
 """What the commands print with, for people and for programs.
 
-Owns what a name may do to a terminal (nothing) and the width of what is not printed on one.
+Owns the width of what is not printed on a terminal.
 """
 
 import json
@@ -24,14 +24,6 @@ def table(*headings: str, fold: tuple[str, ...] = ()) -> Table:
     for heading in headings:
         made.add_column(heading, overflow="fold", no_wrap=heading not in fold, min_width=len(heading))
     return made
-
-
-def printable(name: str) -> str:
-    """*name* with every character escaped that would be more than a sign on a terminal."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for letter in name
-    )
 
 
 def shortened(line: str, length: int = 100) -> str:

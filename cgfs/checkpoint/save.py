@@ -8,6 +8,7 @@ from pathlib import Path
 from cgfs.checkpoint.document import Document, FileState
 from cgfs.control import CONTROL_FILES, SetProgram, parse
 from cgfs.errors import GONE
+from cgfs.hierarchy import children_of
 from cgfs.store.objects import ObjectStore
 
 
@@ -17,14 +18,13 @@ def subtree(top: Path) -> Iterator[Path]:
     while waiting:
         cgroup = waiting.pop()
         try:
-            with os.scandir(cgroup) as entries:
-                children = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+            children = children_of(cgroup)
         except OSError as error:
             if error.errno in GONE and cgroup != top:
                 continue
             raise
         yield cgroup
-        waiting.extend(sorted(children, reverse=True))
+        waiting.extend(reversed(children))
 
 
 def file_state(path: Path) -> FileState:

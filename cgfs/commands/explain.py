@@ -9,6 +9,7 @@ import click
 from cgfs import expressions, hierarchy, terminal
 from cgfs.commands.arguments import cgroup_argument, hook_argument
 from cgfs.control import ControlFile, Mode, NoneCommand, SetText, parse
+from cgfs.errors import printable
 from cgfs.text_filter import describe
 
 HOW_FAR = {
@@ -24,7 +25,7 @@ HOW_FAR = {
 def command(cgroup: Path, hook: ControlFile) -> None:
     """Say in words what HOOK of CGROUP, a directory of a mirror, lets through, and what is in force from above."""
     filters = next(each for each in hierarchy.filters_of(cgroup) if each.file == hook)
-    print(f"{terminal.printable(str(cgroup))}, {hook.name}:")
+    print(f"{printable(str(cgroup))}, {hook.name}:")
     programs = {each.line: each.program.id for each in filters.in_force or () if each.own and each.line}
     for line in filters.lines:
         _print_explained(line, programs.get(line))
@@ -34,7 +35,7 @@ def command(cgroup: Path, hook: ControlFile) -> None:
     elif not above:
         print("nothing is in force from above")
     for each in above:
-        print(f"in force from {terminal.printable(each.cgroup or 'a cgroup above')}:")
+        print(f"in force from {printable(each.cgroup or 'a cgroup above')}:")
         _print_explained(each.line or f"bpf:{each.program.tag}", each.program.id)
 
 
@@ -53,7 +54,7 @@ def explain_line(line: str, program_id: int | None) -> Iterator[str]:
     if isinstance(command, SetText):
         expression = expressions.known(command.text) if command.text.startswith("cbpf:") else None
         if expression is not None:
-            yield f"written as: {terminal.printable(expression)}"
+            yield f"written as: {printable(expression)}"
         yield from describe(command.text)
     elif program_id is None:
         yield "a BPF program; root is told its instructions"
@@ -69,7 +70,7 @@ def _instructions(program_id: int) -> Iterator[str]:
     except FileNotFoundError:
         yield f"a BPF program, id {program_id}; with bpftool installed, its instructions stand here"
     except subprocess.CalledProcessError as error:
-        yield f"a BPF program, id {program_id}; bpftool says: {terminal.printable(error.stderr.strip())}"
+        yield f"a BPF program, id {program_id}; bpftool says: {printable(error.stderr.strip())}"
     else:
         yield f"a BPF program, id {program_id}:"
-        yield from (terminal.printable(line.strip()) for line in done.stdout.splitlines() if line.strip())
+        yield from (printable(line.strip()) for line in done.stdout.splitlines() if line.strip())

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from cgfs import terminal
+from cgfs.errors import printable
 from cgfs.store import default_store
 from cgfs.store.entry import Entry, Origin
 
@@ -40,7 +41,7 @@ def add(object_file: Path, mode: str, owner: str | None) -> None:
     digest = store.objects.add(object_file.read_bytes(), uid=user.pw_uid, gid=user.pw_gid, mode=bits)
     for entry in store.objects.entries():
         if entry.key.startswith(f"{digest}:"):
-            print(f"bpf:{entry.tag}  {entry.prog_type.name.lower()}  {terminal.printable(entry.name)}")
+            print(f"bpf:{entry.tag}  {entry.prog_type.name.lower()}  {printable(entry.name)}")
 
 
 @command.command("list")
@@ -102,7 +103,7 @@ def _print(entries: Iterable[Entry], *, as_json: bool) -> None:
         table.add_row(
             entry.tag,
             entry.prog_type.name.lower(),
-            terminal.printable(entry.name),
+            printable(entry.name),
             str(entry.uid),
             f"{entry.mode:04o}",
             "stays" if entry.origin.survives_reboot else "gone",

@@ -13,6 +13,7 @@ from cgfs.checkpoint.document import Document, FileState, from_json
 from cgfs.checkpoint.restore import Change, apply, plan
 from cgfs.commands.arguments import optional_cgroup_argument
 from cgfs.control import ControlFile
+from cgfs.errors import printable
 from cgfs.progress import progress
 from cgfs.store import default_store
 from cgfs.store.entry import User
@@ -76,7 +77,7 @@ def _forget(objects: ObjectStore, digest: str) -> None:
 
 
 def _show(change: Change) -> None:
-    print(terminal.printable(str(change.path)))
+    print(printable(str(change.path)))
     for sign, state in (("-", change.before), ("+", change.after)):
         print(f"  {sign} {_in_words(state)}")
 

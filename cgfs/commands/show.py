@@ -16,6 +16,7 @@ from cgfs import hierarchy, terminal
 from cgfs.bpf import ProgramInfo
 from cgfs.commands.arguments import cgroup_argument
 from cgfs.control import SetText, parse
+from cgfs.errors import printable
 from cgfs.text_filter import not_covered
 
 
@@ -33,7 +34,7 @@ def command(cgroup: Path, as_json: bool) -> None:
         terminal.print_json({"cgroup": str(cgroup), "filters": [_as_json(each) for each in filters]})
         return
     console = terminal.console()
-    console.print(Text(terminal.printable(str(cgroup)), style="bold"))
+    console.print(Text(printable(str(cgroup)), style="bold"))
     for each in filters:
         _show(each, console)
 
@@ -58,10 +59,10 @@ def _row(each: hierarchy.InForce, *, counted: bool) -> list[str | Text]:
     program = each.program
     counts = [str(count) for count in each.counters] if each.counters is not None else 2 * [""]
     return [
-        Text("here" if each.own else terminal.printable(each.cgroup or "above")),
+        Text("here" if each.own else printable(each.cgroup or "above")),
         Text(_filter(each)),
         str(program.id),
-        Text(terminal.printable(program.name)),
+        Text(printable(program.name)),
         *(counts if counted else []),
         f"{loaded_at(program).astimezone():%Y-%m-%d %H:%M:%S}",
         _user(program.uid),

@@ -8,6 +8,7 @@ from rich.tree import Tree
 
 from cgfs import hierarchy, terminal
 from cgfs.commands.arguments import optional_cgroup_argument
+from cgfs.errors import printable
 
 
 @click.command("tree")
@@ -43,7 +44,7 @@ def _branch(branches: dict[Path, Tree], path: Path) -> Tree:
 
 
 def _label(name: str, filters: dict[str, tuple[str, ...]]) -> Text:
-    label = Text(terminal.printable(name), style="bold")
+    label = Text(printable(name), style="bold")
     for file, lines in filters.items():
         label.append(f"\n{file:26}", style="not bold")
         label.append(("\n" + 26 * " ").join(map(terminal.shortened, lines)), style="not bold")

@@ -59,6 +59,15 @@ static void check_nobody_follows(const cpu_set_t *usual)
 	closedir(tasks);
 }
 
+static int first_of(const cpu_set_t *cpus)
+{
+	int cpu = 0;
+
+	while (!CPU_ISSET(cpu, cpus))
+		cpu++;
+	return cpu;
+}
+
 /* Ask until this thread is followed, to this CPU. On a busy machine it may seem to pause, again and again. */
 static void be_followed(struct connection *connection, int cpu)
 {
@@ -77,12 +86,11 @@ static void be_followed(struct connection *connection, int cpu)
 
 static int open_and_be_followed(struct connection *connection, cpu_set_t *usual)
 {
-	int cpu = 0;
+	int cpu;
 
 	open_slow(connection);
 	CHECK(sched_getaffinity(0, sizeof(*usual), usual) == 0);
-	while (!CPU_ISSET(cpu, usual))
-		cpu++;
+	cpu = first_of(usual);
 	be_followed(connection, cpu);
 	return cpu;
 }
@@ -112,11 +120,10 @@ TEST(loop_follows_nobody_to_where_it_may_not_go)
 {
 	cpu_set_t usual, first, others;
 	struct connection connection;
-	int cpu = 0;
+	int cpu;
 
 	CHECK(sched_getaffinity(0, sizeof(usual), &usual) == 0);
-	while (!CPU_ISSET(cpu, &usual))
-		cpu++;
+	cpu = first_of(&usual);
 	CPU_ZERO(&first);
 	CPU_SET(cpu, &first);
 	others = usual;
