@@ -153,13 +153,19 @@ class Bench:
             return None
 
     def _warm(self, row: Row, mount: Mounted) -> tuple[int, float]:
-        """How many operations make a measurement, found by doing some, and the seconds that this took."""
+        """How many operations make a measurement, found by doing more and more, and the seconds that this took.
+
+        What asks again and again is served faster after a while: so a few alone do not tell how many fill the slice.
+        """
         if row.cold:
             return row.count, 0.0
         begin = time.monotonic()
-        few = max(1, row.count // _WARMING_SHARE)
-        operation_s = self._sample(row, mount, few).wall * row.threads / 1e9
-        count = max(1, min(row.count, int(self._effort.slice_s / operation_s)))
+        tried = 0
+        count = max(1, row.count // _WARMING_SHARE)
+        while count > 2 * tried:
+            tried = count
+            operation_s = self._sample(row, mount, tried).wall * row.threads / 1e9
+            count = max(1, min(row.count, int(self._effort.slice_s / operation_s)))
         return count, time.monotonic() - begin
 
     def _measure_pair(self, row: Row, run: Run, base_count: int, base_first: bool) -> bool:
