@@ -5,6 +5,8 @@ import signal
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -18,6 +20,8 @@ from cgfs.progress import progress
 from cgfs.store import default_store
 from cgfs.store.entry import User
 from cgfs.store.objects import ObjectStore, programs_in
+
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command("restore")
@@ -54,12 +58,20 @@ def restore(document: Document, top: Path, *, dry_run: bool = False) -> None:
         for change in changes:
             _show(change)
         return
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # what was begun is undone, as for Ctrl-C
+    for number in _ENDING_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup(1) has it
+            signal.signal(number, _end)
     with ExitStack() as undo:
         _add_programs(document, store.objects, undo)
         apply(progress(changes, "restoring"))
         undo.pop_all()
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    """What was begun is undone, and a second signal does not end that."""
+    for number in _ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _add_programs(document: Document, objects: ObjectStore, undo: ExitStack) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,13 @@ from tests.support import control
 from tests.support.child import Child, run
 from tests.support.command import assert_refused, cgfs, succeed
 from tests.support.daemon import Overlay, cgfs_command
+from tests.support.hold import held
 from tests.support.network import can_create_socket
 from tests.support.objects import compile_source
 from tests.support.programs import ALLOW_MULTI, CONTROL_FILE, Hook, attach, detach, program
+from tests.support.threads import waiting_threads
 from tests.support.users import ALICE
+from tests.support.waiting import DEADLINE_S, until
 
 EGRESS, SOCKET_CREATE = CONTROL_FILE[Hook.EGRESS], CONTROL_FILE[Hook.SOCKET_CREATE]
 DROP_ALL = "cbpf:1,6 0 0 0"
@@ -137,6 +141,26 @@ def test_a_failure_half_way_puts_everything_back(filtered: Twin, tmp_path: Path)
             assert state_of(filtered.mirror) == before
         finally:
             detach(native, Hook.EGRESS, fd)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_restore_that_a_signal_ends_puts_everything_back(
+    overlay: Overlay, filtered: Twin, tmp_path: Path, number: int
+) -> None:
+    """It is at the last file when the signal comes, and another one: who lists that directory holds up the change."""
+    save(filtered.mirror, tmp_path / "saved")
+    reset(filtered.mirror)
+    before = state_of(filtered.mirror)
+    with held(filtered.native / "below"):
+        restoring = subprocess.Popen([*cgfs_command(), "restore", str(tmp_path / "saved"), str(filtered.mirror)])
+        try:
+            until(lambda: waiting_threads(overlay.pid) >= 1, "the last file's change waits")
+            assert (filtered.mirror / SOCKET_CREATE).read_text() == "families:\n"
+        finally:
+            restoring.send_signal(number)
+            restoring.send_signal(signal.SIGTERM)
+    assert restoring.wait(DEADLINE_S) != 0
+    assert state_of(filtered.mirror) == before
 
 
 def test_programs_go_with_the_document_to_a_machine_that_has_none(twin: Twin, tmp_path: Path) -> None:
