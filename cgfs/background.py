@@ -54,7 +54,7 @@ def end(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def detach(*keep: int) -> None:
+def close_inherited(*keep: int) -> None:
     """Close what the process that started us had open, but for stdin, stdout, stderr and *keep*.
 
     Where one of the three is closed, it is /dev/null: what is opened later must not take its number.

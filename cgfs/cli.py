@@ -6,10 +6,13 @@ cgfs/commands, imported when it is asked for.
 Exit codes: 0 it is done; 1 it could not be done; 2 the command line is wrong; 130 interrupted.
 """
 
+import errno
 import importlib
+import io
 import os
 import sys
-from typing import Any
+from dataclasses import dataclass
+from typing import NoReturn
 
 import click
 
@@ -43,15 +46,17 @@ class Commands(click.Group):
             return None
         module = importlib.import_module(f"cgfs.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
-        if not any(parameter.name == "debug" for parameter in command.params):
-            command.params.append(debug_option())
+        inner = command.commands.values() if isinstance(command, click.Group) else ()
+        for each in (command, *inner):
+            if not any(parameter.name == "debug" for parameter in each.params):
+                each.params.append(debug_option())
         return command
 
 
 def debug_option() -> click.Option:
     def remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
         if value:
-            ctx.find_root().meta["cgfs.debug"] = True
+            ctx.find_root().ensure_object(Wishes).debug = True
 
     return click.Option(
         ["--debug"],
@@ -62,6 +67,20 @@ def debug_option() -> click.Option:
     )
 
 
+@dataclass(slots=True)
+class Wishes:
+    """What the command line says of all commands."""
+
+    debug: bool = False
+
+
+class ClosedOutput(io.TextIOBase):
+    """A stdout that is closed: who prints is told so."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "standard output is closed")
+
+
 @click.command(cls=Commands, params=[debug_option()], context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cgfs")
 def cgfs() -> None:
@@ -70,24 +89,37 @@ def cgfs() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command of *arguments* (default: the command line's) and exit."""
-    context: dict[str, Any] = {}
+    _run(cgfs, "cgfs", arguments)
+
+
+def mount_helper() -> None:
+    """Be mount.fuse.cgfs, and exit."""
+    from cgfs.commands.mount import helper
+
+    _run(helper, "mount.fuse.cgfs", None)
+
+
+def _run(command: click.Command, name: str, arguments: list[str] | None) -> NoReturn:
+    wishes = Wishes()
+    if sys.stdout is None:
+        sys.stdout = ClosedOutput()
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that have not all signs
     try:
-        with cgfs.make_context("cgfs", list(sys.argv[1:] if arguments is None else arguments)) as ctx:
-            context = ctx.meta
-            cgfs.invoke(ctx)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        try:
+            code = command.main(arguments, name, standalone_mode=False, obj=wishes)
+        finally:
+            sys.stdout.flush()  # what is not written is not done
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has gone: nothing to say
-        sys.exit(1)
+        code = error.exit_code
+    except click.Abort:
+        code = 130
     except OSError as error:
-        if context.get("cgfs.debug"):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what could not be written has nowhere to go
+        if wishes.debug:
             raise
-        print(f"cgfs: {describe(error)}", file=sys.stderr)
-        sys.exit(1)
-    sys.exit(0)
+        if not isinstance(error, BrokenPipeError):  # else the reader of our output has gone: nothing to say
+            print(f"cgfs: {describe(error)}", file=sys.stderr)
+        code = 1
+    sys.exit(code)

@@ -75,7 +75,7 @@ def cgroup2_mount() -> Path:
     for mount in mounts():
         if mount.fstype == "cgroup2" and mount_at(mount.mountpoint) == mount and is_cgroup2(mount.mountpoint):
             return mount.mountpoint
-    advice = "mount one with `mount -t cgroup2 none DIR`, or name a directory of one with --source"
+    advice = "mount one with `mount -t cgroup2 none DIR`, or name a directory of one: `cgfs mount SOURCE MOUNTPOINT`"
     raise OSError(errno.ENODEV, f"no cgroup2 mount is to be seen here: {advice}")
 
 

@@ -8,7 +8,7 @@ from cgfs.commands.arguments import cgroup_argument, hook_argument
 from cgfs.control import ControlFile
 
 
-@click.command("detach")
+@click.command("detach", short_help="Remove a cgroup's filter.")
 @cgroup_argument
 @hook_argument
 def command(cgroup: Path, hook: ControlFile) -> None:

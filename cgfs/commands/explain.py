@@ -18,17 +18,22 @@ HOW_FAR = {
     Mode.NONRECURSIVE: "holds for this cgroup only, not for those below it",
 }
 
+EXCLUSIVE = (
+    "somebody else attached it with flags 0: it does not bind those below that had a program before, and whoever may "
+    "open the cgroup's directory can detach it"
+)
 
-@click.command("explain")
+
+@click.command("explain", short_help="Say in words what a filter does.")
 @cgroup_argument
 @hook_argument
 def command(cgroup: Path, hook: ControlFile) -> None:
     """Say in words what HOOK of CGROUP, a directory of a mirror, lets through, and what is in force from above."""
     filters = next(each for each in hierarchy.filters_of(cgroup) if each.file == hook)
     print(f"{printable(str(cgroup))}, {hook.name}:")
-    programs = {each.line: each.program.id for each in filters.in_force or () if each.own and each.line}
+    own = {each.line: each for each in filters.in_force or () if each.own and each.line}
     for line in filters.lines:
-        _print_explained(line, programs.get(line))
+        _print_explained(line, own.get(line))
     above = [each for each in filters.in_force or () if not each.own]
     if filters.in_force is None:
         print("what is in force from above is told to root only")
@@ -36,30 +41,31 @@ def command(cgroup: Path, hook: ControlFile) -> None:
         print("nothing is in force from above")
     for each in above:
         print(f"in force from {printable(each.cgroup or 'a cgroup above')}:")
-        _print_explained(each.line or f"bpf:{each.program.tag}", each.program.id)
+        _print_explained(each.line or f"bpf:{each.program.tag}", each)
 
 
-def _print_explained(line: str, program_id: int | None) -> None:
-    for sentence in explain_line(line, program_id):
+def _print_explained(line: str, in_force: hierarchy.InForce | None) -> None:
+    for sentence in explain_line(line, in_force):
         print(f"  {sentence}")
 
 
-def explain_line(line: str, program_id: int | None) -> Iterator[str]:
-    """What one line of a control file means; *program_id* is None where only root is told."""
+def explain_line(line: str, in_force: hierarchy.InForce | None) -> Iterator[str]:
+    """What one line of a control file means; *in_force* is None where only root is told of it."""
     command = parse(line.encode("ascii", "replace"))
     if isinstance(command, NoneCommand):
         yield "no filter is attached here"
         return
-    yield f"{terminal.shortened(line)}: {HOW_FAR[command.mode]}"
+    how_far = EXCLUSIVE if in_force is not None and in_force.is_exclusive else HOW_FAR[command.mode]
+    yield f"{terminal.shortened(line)}: {how_far}"
     if isinstance(command, SetText):
         expression = expressions.known(command.text) if command.text.startswith("cbpf:") else None
         if expression is not None:
             yield f"written as: {printable(expression)}"
         yield from describe(command.text)
-    elif program_id is None:
+    elif in_force is None:
         yield "a BPF program; root is told its instructions"
     else:
-        yield from _instructions(program_id)
+        yield from _instructions(in_force.program.id)
 
 
 def _instructions(program_id: int) -> Iterator[str]:

@@ -1,13 +1,13 @@
-"""`cgfs mount`: start the daemon of a mirror.
+"""`cgfs mount`, and `mount.fuse.cgfs`, which mount(8) runs: start the daemon of a mirror.
 
-Owns the command line of the mount and where the daemon's log goes. The mount itself is cgfs/daemon.py's.
+Owns the command lines of the mount and where the daemon's log goes. The mount itself is cgfs/daemon.py's.
 """
 
 import logging
 import logging.handlers
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cgfs import background
-from cgfs.mount_options import parse
+from cgfs.mount_options import MountOptions, parse
 
 if TYPE_CHECKING:
     from cgfs.daemon import Settings
@@ -24,14 +24,21 @@ _SYSLOG = Path("/dev/log")
 _LOG_FILE = Path("/var/log/cgfs.log")
 
 
-@click.command("mount")
-@click.argument("mountpoint", type=click.Path(path_type=Path))
-@click.option(
-    "--source",
-    type=click.Path(path_type=Path),
-    help="A directory of a cgroup2 mount.  [default: all of cgroup2]",
+def _parsed(ctx: click.Context, parameter: click.Parameter, value: str) -> MountOptions:
+    try:
+        return parse(value)
+    except OSError as error:
+        raise click.BadParameter(str(error.strerror)) from error
+
+
+_options = click.option(
+    "-o", "options", default="", metavar="OPTIONS", callback=_parsed, help="Mount options, with commas between them."
 )
-@click.option("-o", "options", default="", metavar="OPTIONS", help="Mount options, with commas between them.")
+
+
+@click.command("mount", short_help="Mount a mirror of cgroup2.")
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="[SOURCE] MOUNTPOINT")
+@_options
 @click.option("--foreground", is_flag=True, help="Stay, and log to stderr; Ctrl-C unmounts.")
 @click.option(
     "--ready-fd",
@@ -39,8 +46,10 @@ _LOG_FILE = Path("/var/log/cgfs.log")
     metavar="N",
     help="With --foreground: when the mount answers, write the line `ready` to descriptor N and close it.",
 )
-def command(mountpoint: Path, source: Path | None, options: str, foreground: bool, ready_fd: int | None) -> None:
+def command(paths: Sequence[Path], options: MountOptions, foreground: bool, ready_fd: int | None) -> None:
     """Show cgroup2 at MOUNTPOINT, with the filters' control files in every directory.
+
+    SOURCE is a directory of a cgroup2 mount; without it, all of cgroup2 is shown.
 
     OPTIONS: noallow_other (only root may use the mirror), attach_cap (attaching needs CAP_NET_ADMIN too; on
     by itself where unprivileged users may load BPF, noattach_cap switches it off), ro, nopassthrough (the
@@ -49,13 +58,54 @@ def command(mountpoint: Path, source: Path | None, options: str, foreground: boo
     Without --foreground the command returns when the mount answers. The daemon logs to syslog then, or where
     there is none to /var/log/cgfs.log.
     """
-    if ready_fd is not None and not foreground:
+    if len(paths) > 2:
+        raise click.UsageError("name one directory to mount at, and at most one of cgroup2 before it")
+    if ready_fd is not None:
+        _check_ready_fd(ready_fd, foreground=foreground)
+    *source, mountpoint = paths
+    _mount(mountpoint, source[0] if source else None, options, foreground=foreground, ready_fd=ready_fd)
+
+
+@click.command("mount.fuse.cgfs")
+@click.argument("source")
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+@_options
+@click.option("-f", "fake", is_flag=True, help="Only say whether the options are right.")
+@click.option("-n", "-s", "-v", "nothing", is_flag=True, help="Nothing: mount(8) may say so.")
+@click.option("-t", "fstype", help="Nothing: mount(8) may say so.")
+def helper(
+    source: str, mountpoint: Path, options: MountOptions, *, fake: bool, nothing: bool, fstype: str | None
+) -> None:
+    """Mount a mirror as mount(8) and fstab(5) want it: `mount -t fuse.cgfs cgroup2 /run/cgfs`.
+
+    SOURCE is a directory of a cgroup2 mount, or a word, such as cgroup2 or none, for all of cgroup2. Linked into /sbin,
+    this is what mount(8) runs for the type fuse.cgfs.
+    """
+    if not fake:
+        _mount(mountpoint, Path(source) if "/" in source else None, options)
+
+
+def _check_ready_fd(ready_fd: int, *, foreground: bool) -> None:
+    if not foreground:
         raise click.UsageError("--ready-fd goes with --foreground; without that the command returns when it is ready")
-    parsed = parse(options)
-    background.detach(*([] if ready_fd is None else [ready_fd]))
+    try:
+        os.fstat(ready_fd)
+    except OSError as error:
+        raise click.UsageError(f"--ready-fd {ready_fd}: no such descriptor is open") from error
+
+
+def _mount(
+    mountpoint: Path,
+    source: Path | None,
+    options: MountOptions,
+    *,
+    foreground: bool = False,
+    ready_fd: int | None = None,
+) -> None:
+    background.close_inherited(*([] if ready_fd is None else [ready_fd]))
     from cgfs import daemon
 
-    settings = daemon.settings_of(mountpoint, source, parsed)
+    settings = daemon.settings_of(mountpoint, source, options)
     if foreground:
         _log_to(_with_format(logging.StreamHandler(sys.stderr), "%(asctime)s %(levelname)s %(message)s"))
         daemon.serve(settings, lambda: _say_ready(ready_fd))

@@ -15,7 +15,24 @@ from cgfs.store import default_store
 from cgfs.store.entry import Entry, Origin
 
 
-@click.group("program")
+def _mode(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
+    try:
+        mode = int(value, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise click.BadParameter(f"{value!r}: write it in octal, as for chmod: 0600 or 0644")
+    return mode
+
+
+def _user(ctx: click.Context, parameter: click.Parameter, value: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(int(value)) if value.isascii() and value.isdigit() else pwd.getpwnam(value)
+    except (KeyError, OverflowError):
+        raise click.BadParameter(f"there is no user {value!r}") from None
+
+
+@click.group("program", short_help="Keep programs, so that their tags can be written.")
 def command() -> None:
     """Keep programs by name, so that `bpf:<tag>` can be written to a control file. Needs root.
 
@@ -25,20 +42,23 @@ def command() -> None:
 
 
 @command.command("add")
-@click.argument("object_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.o")
-@click.option("--mode", default="0600", help="Who may use it, octal; 0644 is everybody.", show_default=True)
-@click.option("--owner", metavar="USER", help="Whose it is.  [default: root]")
-def add(object_file: Path, mode: str, owner: str | None) -> None:
-    """Keep the object FILE.o, with all its programs for cgroups' filters, and say their tags."""
-    user = _user(owner or "0")
-    try:
-        bits = int(mode, 8)
-    except ValueError:
-        bits = -1
-    if not 0 <= bits <= 0o777:
-        raise OSError(errno.EINVAL, f"--mode {mode}: write it in octal, as for chmod: 0600 or 0644")
+@click.argument("object_file", type=click.Path(path_type=Path), metavar="FILE.o")
+@click.option(
+    "--mode", default="0600", callback=_mode, help="Who may use it, octal; 0644 is everybody.", show_default=True
+)
+@click.option("--owner", default="root", callback=_user, metavar="USER", help="Whose it is.", show_default=True)
+def add(object_file: Path, mode: int, owner: pwd.struct_passwd) -> None:
+    """Keep the object FILE.o, with all its programs for cgroups' filters, and say their tags.
+
+    One that is there already has this owner and mode afterwards.
+    """
     store = default_store()
-    digest = store.objects.add(object_file.read_bytes(), uid=user.pw_uid, gid=user.pw_gid, mode=bits)
+    content = object_file.read_bytes()
+    try:
+        digest = store.objects.add(content, uid=owner.pw_uid, gid=owner.pw_gid, mode=mode)
+    except OSError as error:
+        error.filename = error.filename or str(object_file)
+        raise
     for entry in store.objects.entries():
         if entry.key.startswith(f"{digest}:"):
             print(f"bpf:{entry.tag}  {entry.prog_type.name.lower()}  {printable(entry.name)}")
@@ -48,7 +68,7 @@ def add(object_file: Path, mode: str, owner: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
     """List all programs, and of each whether it survives a reboot."""
-    _print(default_store().entries(), as_json=as_json)
+    _print(_entries(), as_json=as_json)
 
 
 @command.command("show")
@@ -73,11 +93,17 @@ def remove(name: str) -> None:
     (store.objects if origin is Origin.OBJECT else store.pins).remove(key)
 
 
+def _entries() -> Iterable[Entry]:
+    if os.geteuid() != 0:
+        raise OSError(errno.EPERM, "only root sees the program store: try it with sudo")
+    return default_store().entries()
+
+
 def _named(name: str) -> list[Entry]:
     wanted = name.removeprefix("bpf:")
     found = [
         entry
-        for entry in default_store().entries()
+        for entry in _entries()
         if wanted in (entry.tag, entry.key) or (entry.origin is Origin.OBJECT and entry.key.startswith(f"{wanted}:"))
     ]
     if not found:
@@ -85,16 +111,7 @@ def _named(name: str) -> list[Entry]:
     return found
 
 
-def _user(name: str) -> pwd.struct_passwd:
-    try:
-        return pwd.getpwuid(int(name)) if name.isascii() and name.isdigit() else pwd.getpwnam(name)
-    except (KeyError, OverflowError):
-        raise OSError(errno.EINVAL, f"--owner {name}: there is no such user") from None
-
-
 def _print(entries: Iterable[Entry], *, as_json: bool) -> None:
-    if os.geteuid() != 0:
-        raise OSError(errno.EPERM, "only root sees the program store: try it with sudo")
     if as_json:
         terminal.print_json([_as_json(entry) for entry in entries])
         return

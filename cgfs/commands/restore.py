@@ -24,8 +24,8 @@ from cgfs.store.objects import ObjectStore, programs_in
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@click.command("restore")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.command("restore", short_help="Put back what save wrote.")
+@click.argument("file", type=click.Path(allow_dash=True))
 @optional_cgroup_argument
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 def command(file: str, cgroup: Path | None, dry_run: bool) -> None:

@@ -12,7 +12,7 @@ from cgfs.progress import progress
 from cgfs.store import default_store
 
 
-@click.command("save")
+@click.command("save", short_help="Write the filters of a subtree to stdout.")
 @cgroup_argument
 @click.option(
     "--with-programs", is_flag=True, help="Put the objects that it names into it (`cgfs program add`). Needs root."

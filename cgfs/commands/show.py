@@ -13,14 +13,17 @@ from rich.padding import Padding
 from rich.text import Text
 
 from cgfs import hierarchy, terminal
-from cgfs.bpf import ProgramInfo
+from cgfs.bpf import AttachFlags, ProgramInfo
 from cgfs.commands.arguments import cgroup_argument
 from cgfs.control import SetText, parse
 from cgfs.errors import printable
 from cgfs.text_filter import not_covered
 
+_FLAGS = {AttachFlags.ALLOW_MULTI: "multi", AttachFlags.ALLOW_OVERRIDE: "override", AttachFlags(0): ""}
+"""As `bpftool cgroup show` has them."""
 
-@click.command("show")
+
+@click.command("show", short_help="Show what is attached and what is in force.")
 @cgroup_argument
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(cgroup: Path, as_json: bool) -> None:
@@ -49,7 +52,7 @@ def _show(filters: hierarchy.Filters, console: Console) -> None:
         return
     counted = any(each.counters is not None for each in filters.in_force)
     counts = ("passed", "dropped") if counted else ()
-    table = terminal.table("in force", "filter", "id", "name", *counts, "loaded", "by", fold=("in force", "filter"))
+    table = terminal.table("in force", "filter", "id", "name", *counts, "loaded", "by")
     for each in filters.in_force:
         table.add_row(*_row(each, counted=counted))
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
@@ -70,11 +73,11 @@ def _row(each: hierarchy.InForce, *, counted: bool) -> list[str | Text]:
 
 
 def _filter(each: hierarchy.InForce) -> str:
-    """What the control file says, and the program's tag where it does not say that."""
+    """What the control file says, the program's tag where it does not say that, and what it cannot say."""
     tag = each.program.tag
-    if each.line is None:
-        return f"bpf:{tag}"
-    return each.line if each.line.endswith(tag) else f"{terminal.shortened(each.line, 24)} {tag}"
+    line = f"bpf:{tag}" if each.line is None else each.line
+    words = line if line.endswith(tag) else f"{terminal.shortened(line, 24)} {tag}"
+    return f"{words} (exclusive)" if each.is_exclusive else words
 
 
 def loaded_at(program: ProgramInfo) -> datetime.datetime:
@@ -104,7 +107,9 @@ def _program_as_json(each: hierarchy.InForce) -> dict[str, Any]:
         "cgroup": each.cgroup,
         "own": each.own,
         "filter": each.line,
+        "attach_flags": None if each.flags is None else _FLAGS.get(each.flags, f"{each.flags:#x}"),
         "id": program.id,
+        "guard_id": each.guard_id,
         "name": program.name,
         "tag": program.tag,
         "loaded_at": loaded_at(program).isoformat(),

@@ -11,7 +11,7 @@ from cgfs.commands.arguments import optional_cgroup_argument
 from cgfs.errors import printable
 
 
-@click.command("tree")
+@click.command("tree", short_help="Show which cgroups have filters.")
 @optional_cgroup_argument
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(cgroup: Path | None, as_json: bool) -> None:

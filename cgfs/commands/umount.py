@@ -9,7 +9,7 @@ from cgfs import mountinfo
 from cgfs.unmount import unmount
 
 
-@click.command("umount")
+@click.command("umount", short_help="Unmount a mirror.")
 @click.argument("mountpoint", type=click.Path(path_type=Path))
 @click.option("-l", "--lazy", is_flag=True, help="Hide it now; its last user ends it.")
 def command(mountpoint: Path, lazy: bool) -> None:

@@ -88,7 +88,7 @@ def _end(process: subprocess.Popen[bytes], mountpoint: Path) -> None:
 
 def cgfs(source: Path, scratch: Path) -> Server:
     mountpoint = scratch / "cgfs"
-    command = (sys.executable, "-m", "cgfs", "mount", "--foreground", "--source", str(source), str(mountpoint))
+    command = (sys.executable, "-m", "cgfs", "mount", "--foreground", str(source), str(mountpoint))
     return Server("cgfs", command, mountpoint)
 
 

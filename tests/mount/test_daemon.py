@@ -82,16 +82,14 @@ def test_the_daemon_in_the_background_holds_on_to_nothing(mountpoint: Path, tmp_
 
 
 def test_the_caller_s_umask_is_the_one_that_counts(mountpoint: Path, tmp_cgroup: Path) -> None:
-    subprocess.run(
-        ["sh", "-c", f'umask 777; exec "$0" mount --source {tmp_cgroup} {mountpoint}', *cgfs_command()], check=True
-    )
+    subprocess.run(["sh", "-c", f'umask 777; exec "$0" mount {tmp_cgroup} {mountpoint}', *cgfs_command()], check=True)
     subprocess.run(["sh", "-c", f"umask 027; mkdir {mountpoint}/made"], check=True)
     assert (tmp_cgroup / "made").stat().st_mode & 0o7777 == 0o750
     succeed("umount", mountpoint)
 
 
 def test_read_only_is_read_only(mountpoint: Path, tmp_cgroup: Path) -> None:
-    succeed("mount", "-o", "ro", "--source", tmp_cgroup, mountpoint)
+    succeed("mount", "-o", "ro", tmp_cgroup, mountpoint)
     with pytest.raises(OSError) as caught:
         (mountpoint / "made").mkdir()
     assert caught.value.errno == errno.EROFS
@@ -99,7 +97,7 @@ def test_read_only_is_read_only(mountpoint: Path, tmp_cgroup: Path) -> None:
 
 
 def test_noallow_other_keeps_others_out(mountpoint: Path, tmp_cgroup: Path) -> None:
-    succeed("mount", "-o", "noallow_other", "--source", tmp_cgroup, mountpoint)
+    succeed("mount", "-o", "noallow_other", tmp_cgroup, mountpoint)
     with pytest.raises(PermissionError):
         run(lambda: os.listdir(mountpoint), identity=ALICE)
     assert "cgroup.procs" in os.listdir(mountpoint)
@@ -108,7 +106,7 @@ def test_noallow_other_keeps_others_out(mountpoint: Path, tmp_cgroup: Path) -> N
 
 def test_a_directory_inside_cgroup2_is_the_root_of_its_mirror(mountpoint: Path, tmp_cgroup: Path) -> None:
     (tmp_cgroup / "inner").mkdir()
-    succeed("mount", "--source", tmp_cgroup, mountpoint)
+    succeed("mount", tmp_cgroup, mountpoint)
     assert (mountpoint / "inner").stat().st_ino == (tmp_cgroup / "inner").stat().st_ino
     assert mountpoint.samefile(mountpoint / "inner" / "..")
     (mountpoint / "made").mkdir()
@@ -119,7 +117,7 @@ def test_a_directory_inside_cgroup2_is_the_root_of_its_mirror(mountpoint: Path, 
 def test_a_mirror_may_cover_its_source(tmp_cgroup: Path, watchdog: Watchdog) -> None:
     watchdog.guard(tmp_cgroup)
     try:
-        succeed("mount", "--source", tmp_cgroup, tmp_cgroup)
+        succeed("mount", tmp_cgroup, tmp_cgroup)
         assert (tmp_cgroup / "net.ingress_filter").read_bytes() == b"none\n"
         (tmp_cgroup / "made").mkdir()
         assert (tmp_cgroup / "made" / "cgroup.procs").read_bytes() == b""
@@ -140,9 +138,29 @@ def test_a_mount_that_cannot_be_says_why_in_one_line(mountpoint: Path, tmp_path:
     (tmp_path / "file").touch()
     assert_refused(cgfs("mount", tmp_path / "missing"), "mount point", "directory", str(tmp_path / "missing"))
     assert_refused(cgfs("mount", tmp_path / "file"), "mount point", "directory", str(tmp_path / "file"))
-    assert_refused(cgfs("mount", "--source", "/proc", mountpoint), "source", "cgroup2", "/proc")
-    assert_refused(cgfs("mount", "--source", tmp_path / "missing", mountpoint), "source", str(tmp_path / "missing"))
-    assert_refused(cgfs("mount", "-o", "attachcap", mountpoint), "-o attachcap")
+    assert_refused(cgfs("mount", "/proc", mountpoint), "source", "cgroup2", "/proc")
+    assert_refused(cgfs("mount", tmp_path / "missing", mountpoint), "source", str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("source", ["cgroup2", None])
+def test_mount_mounts_it_as_fstab_says(mountpoint: Path, tmp_cgroup: Path, source: str | None) -> None:
+    """mount(8) finds the helper in /sbin. In a mount namespace, where /sbin has nothing else."""
+    helper = str(Path(cgfs_command()[0]).with_name("mount.fuse.cgfs"))
+    script = """
+        mount -t tmpfs none "$(readlink -f /sbin)"
+        ln -s "$1" /sbin/mount.fuse.cgfs
+        /bin/mount -f -v -t fuse.cgfs -o nofail,noallow_other "$2" "$3"
+        ! grep -q " $3 " /proc/self/mountinfo
+        /bin/mount -t fuse.cgfs -o nofail,noallow_other "$2" "$3"
+        cat "$3/net.egress_filter"
+        findmnt -n -o FSTYPE "$3"
+        /bin/umount "$3"
+    """
+    where = source or str(tmp_cgroup)
+    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", helper, where]
+    done = called([*unshared, str(mountpoint)])
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout.endswith("none\nfuse.cgfs\n")
 
 
 def test_a_daemon_that_cannot_mount_or_cannot_serve_leaves_nothing(mountpoint: Path) -> None:
@@ -210,7 +228,7 @@ def test_nohup_keeps_it(mountpoint: Path, log: Path) -> None:
 
 
 def test_a_mount_in_use_is_not_unmounted_but_reported(mountpoint: Path, tmp_cgroup: Path) -> None:
-    succeed("mount", "--source", tmp_cgroup, mountpoint)
+    succeed("mount", tmp_cgroup, mountpoint)
     with (mountpoint / "cgroup.procs").open("rb") as file:
         assert_refused(cgfs("umount", mountpoint), "in use", "--lazy")
         assert file.read() == b""
@@ -221,7 +239,7 @@ def test_a_mount_in_use_is_not_unmounted_but_reported(mountpoint: Path, tmp_cgro
 
 def test_a_signal_ends_a_mount_in_use_with_a_warning(mountpoint: Path, tmp_cgroup: Path, log: Path) -> None:
     with (
-        foreground(mountpoint, "--source", tmp_cgroup, log=log) as daemon,
+        foreground(mountpoint, tmp_cgroup, log=log) as daemon,
         Child() as user,
     ):
         user.call(os.chdir, mountpoint)
@@ -236,7 +254,7 @@ def test_a_signal_ends_a_mount_in_use_with_a_warning(mountpoint: Path, tmp_cgrou
 
 def test_a_signal_ends_it_also_for_other_mount_namespaces(mountpoint: Path, tmp_cgroup: Path, log: Path) -> None:
     with (
-        foreground(mountpoint, "--source", tmp_cgroup, log=log) as daemon,
+        foreground(mountpoint, tmp_cgroup, log=log) as daemon,
         Child(namespaces=Namespaces(mount=True)) as user,
     ):
         user.call(subprocess.run, ["mount", "--make-rprivate", "/"], check=True)
@@ -250,13 +268,13 @@ def test_a_signal_ends_it_also_for_other_mount_namespaces(mountpoint: Path, tmp_
 
 
 def test_a_daemon_that_was_killed_can_be_started_again(mountpoint: Path, tmp_cgroup: Path, log: Path) -> None:
-    with foreground(mountpoint, "--source", tmp_cgroup, log=log) as daemon:
+    with foreground(mountpoint, tmp_cgroup, log=log) as daemon:
         daemon.kill()
         daemon.wait(DEADLINE_S)
         with pytest.raises(OSError) as caught:
             os.statvfs(mountpoint)
         assert caught.value.errno == errno.ENOTCONN
-    succeed("mount", "--source", tmp_cgroup, mountpoint)
+    succeed("mount", tmp_cgroup, mountpoint)
     assert (mountpoint / "cgroup.procs").read_bytes() == b""
     succeed("umount", mountpoint)
 

@@ -140,7 +140,7 @@ def test_a_killed_daemon_ends_while_others_change_what_is_watched(
     watchdog.guard(mountpoint)
     try:
         with (
-            foreground(mountpoint, "--source", tmp_cgroup, log=tmp_path / "log") as daemon,
+            foreground(mountpoint, tmp_cgroup, log=tmp_path / "log") as daemon,
             much_to_see(tmp_cgroup, mountpoint),
         ):
             daemon.kill()

@@ -128,7 +128,7 @@ class Overlay:
     ) -> "Overlay":
         command = [*prefix, *cgfs_command(), "mount", "--foreground", "--ready-fd", str(ready_fd)]
         if source is not None:
-            command += ["--source", str(source)]
+            command.append(str(source))
         if options:
             command += ["-o", ",".join(options)]
         log_path = mountpoint.with_name(mountpoint.name + ".log")

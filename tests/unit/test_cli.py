@@ -1,6 +1,7 @@
 """What every command has in common: one line for an error, and the exit codes."""
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -29,27 +30,59 @@ def test_every_command_has_help_and_takes_debug(command: str) -> None:
 
 
 def test_a_wrong_command_line_is_exit_code_2() -> None:
-    ready_fds = (("--ready-fd", "x"), ("--ready-fd", "3"), ("--foreground", "--ready-fd", "99999999999"))
-    for arguments in (("nonsense",), ("mount",), *(("mount", *options, "/mnt") for options in ready_fds)):
+    ready_fds = (
+        ("--ready-fd", "x"),
+        ("--ready-fd", "3"),
+        ("--foreground", "--ready-fd", "99999999999"),
+        ("--foreground", "--ready-fd", "77"),
+    )
+    mounts = (*ready_fds, ("-o", "nonsense"), ("-o", "suid"), ("/one", "/two"))
+    for arguments in (
+        ("nonsense",),
+        ("mount",),
+        *(("mount", *options, "/mnt") for options in mounts),
+        ("program", "add", "--mode", "999", "x.o"),
+        ("program", "add", "--owner", "nobody-here", "x.o"),
+    ):
         done = run(*arguments)
         assert done.returncode == 2, done
         assert "Traceback" not in done.stderr
+        assert "\nError: " in done.stderr
 
 
 def test_an_error_is_one_line_and_exit_code_1() -> None:
-    done = run("mount", "-o", "nonsense", "/mnt")
+    done = run("restore", "/missing.json", "/mnt")
     assert done.returncode == 1
-    assert done.stderr.startswith("cgfs: -o nonsense: no such option; there are ")
+    assert done.stderr.startswith("cgfs: /mnt is on no mirror: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [("--debug", "mount"), ("mount", "--debug")])
+@pytest.mark.parametrize("arguments", [("--debug", "show"), ("show", "--debug"), ("program", "show", "--debug")])
 def test_debug_shows_the_traceback(arguments: tuple[str, ...]) -> None:
-    done = run(*arguments, "-o", "nonsense", "/mnt")
+    done = run(*arguments, "/missing")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-    assert "-o nonsense" in done.stderr
+    assert "/missing" in done.stderr
+
+
+@pytest.mark.parametrize("output", ["/dev/full", None])
+def test_what_cannot_be_written_is_an_error(output: str | None) -> None:
+    """Python itself would end with 0, or with 120 and many words."""
+    command = f"exec {sys.executable} -m cgfs --version >{output or '&-'}"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("cgfs: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_shell_completes_the_commands() -> None:
+    words = {"COMP_WORDS": "cgfs cri", "COMP_CWORD": "1", "_CGFS_COMPLETE": "bash_complete"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cgfs"], capture_output=True, text=True, check=False, env={**os.environ, **words}
+    )
+    assert done.stdout == "plain,criu-action\n"
 
 
 def test_version_is_that_of_the_package() -> None:
