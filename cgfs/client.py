@@ -32,7 +32,7 @@ _WORDS = {
 }
 """What an errno of the ioctl means."""
 
-_WORDS_OF_WRITE = {number: _WORDS[number] for number in (errno.EBUSY, errno.ENODEV, errno.E2BIG)}
+_WORDS_OF_WRITE = {number: _WORDS[number] for number in (errno.EPERM, errno.EBUSY, errno.ENODEV, errno.E2BIG)}
 
 
 def attach(
@@ -40,8 +40,9 @@ def attach(
 ) -> None:
     """Attach *program* through the control file *path*: what came through it before is replaced.
 
-    *program* is a descriptor (borrowed), or says where the program is: an ELF object, `FILE.o` or `FILE.o:SECTION`; the
-    path of a pinned program; `id:N`. Raises OSError as cgfs.h says, or as opening the program does.
+    *program* is a descriptor (borrowed), or says where the program is: an ELF object, `FILE.o` or `FILE.o:NAME` (of the
+    function, or its section); the path of a pinned program; `id:N`. Raises OSError as cgfs.h says, or as opening the
+    program does.
     """
     mode = Mode.of(overridable=overridable, nonrecursive=nonrecursive)
     file = _control_file(path)
@@ -86,24 +87,29 @@ def read(path: str | Path) -> str:
 
 
 def open_program(where: str, file: ControlFile) -> bpf.Program:
-    """The program of `FILE.o`, `FILE.o:SECTION`, `id:N` or a pinned path, to be attached to *file*."""
+    """The program of `FILE.o`, `FILE.o:NAME`, `id:N` or a pinned path, to be attached to *file*."""
     kind, _, number = where.partition(":")
     if kind == "id" and number.isdecimal() and int(number) < 2**32:
         return bpf.Program.by_id(int(number))
-    path, section = Path(where), None
+    path, name = Path(where), None
     if not path.exists() and ":" in where:
-        before, _, section = where.rpartition(":")
+        before, _, name = where.rpartition(":")
         path = Path(before)
     if not path.exists():
-        raise OSError(errno.ENOENT, "no such program: name FILE.o, FILE.o:SECTION, a pinned path or id:N", where)
-    if mountinfo.is_on(path, "bpf"):
-        return bpf.Program.pinned(path)
-    return bpf.load_object(path, section, prog_type=file.prog_type, attach_type=file.attach_type)
+        raise OSError(errno.ENOENT, "no such program: name FILE.o, FILE.o:NAME, a pinned path or id:N", where)
+    if not mountinfo.is_on(path, "bpf"):
+        return bpf.load_object(path, name, prog_type=file.prog_type, attach_type=file.attach_type)
+    if name is not None:
+        raise OSError(errno.EINVAL, "a pin is one program, and has no others by name", where)
+    return bpf.Program.pinned(path)
 
 
 def _control_file(path: str | Path) -> ControlFile:
-    """The row of the table: nothing else is ever written to."""
-    return by_name(Path(path).name)
+    """The row of the table: nothing else is ever written to. Raises OSError if *path* is none of a mirror."""
+    file = by_name(Path(path).name)
+    if not mountinfo.is_on(Path(path), mountinfo.MIRROR_FSTYPE):
+        raise OSError(errno.EINVAL, _WORDS[errno.ENOTTY], str(path))
+    return file
 
 
 def _opened(path: str | Path, flags: int) -> Descriptor:

@@ -37,12 +37,21 @@ CONTROL_FILES = (
 
 
 def by_name(name: str) -> ControlFile:
-    """The control file named *name*, by its file name or its hook. Raises OSError: ENOENT."""
+    """The control file named *name*. Raises OSError: ENOENT."""
     for file in CONTROL_FILES:
-        if name in (file.name, file.hook):
+        if name == file.name:
+            return file
+    known = ", ".join(file.name for file in CONTROL_FILES)
+    raise OSError(errno.ENOENT, f"{name} is no control file; there are {known}")
+
+
+def by_hook(word: str) -> ControlFile:
+    """The control file whose hook *word* is, as people say it, or whose name. Raises OSError: ENOENT."""
+    for file in CONTROL_FILES:
+        if word in (file.hook, file.name):
             return file
     known = ", ".join(f"{file.hook} ({file.name})" for file in CONTROL_FILES)
-    raise OSError(errno.ENOENT, f"{name} is no control file; there are {known}")
+    raise OSError(errno.ENOENT, f"{word} is no hook; there are {known}")
 
 
 class Mode(Enum):

@@ -22,8 +22,8 @@ SAVE = "post-dump"
 RESTORE = "post-restore"
 
 
-def act(environment: Mapping[str, str], mirror: Path, restore: Callable[[Document, Path], None]) -> None:
-    """Do what the stage in *environment* wants with the cgroup of the process, seen on *mirror*.
+def act(environment: Mapping[str, str], mirror: Callable[[], Path], restore: Callable[[Document, Path], None]) -> None:
+    """Do what the stage in *environment* wants with the cgroup of the process, seen on the *mirror*.
 
     Raises OSError: EINVAL if CRIU's environment is not there, else what saving or restoring gives.
     """
@@ -33,10 +33,10 @@ def act(environment: Mapping[str, str], mirror: Path, restore: Callable[[Documen
     if action not in (SAVE, RESTORE):
         return
     images, pid = environment.get("CRTOOLS_IMAGE_DIR"), environment.get("CRTOOLS_INIT_PID")
-    if images is None or pid is None:
-        raise OSError(errno.EINVAL, f"CRTOOLS_IMAGE_DIR and CRTOOLS_INIT_PID are not set, at the stage {action}")
+    if images is None or pid is None or not pid.isdecimal():
+        raise OSError(errno.EINVAL, f"CRTOOLS_IMAGE_DIR and CRTOOLS_INIT_PID do not say where and who, at {action}")
     document = Path(images) / FILE
-    cgroup = mirror / cgroup_of(int(pid)).relative_to("/")
+    cgroup = mirror() / cgroup_of(int(pid)).relative_to("/")
     if action == SAVE:
         write_file(document, to_json(save(cgroup, subtree(cgroup))).encode(), mode=0o600)
     elif document.exists():

@@ -7,8 +7,10 @@ Owns the directory of these files: /var/lib/cgfs/expressions for root, and for o
 (XDG Base Directory Specification). Losing it loses nothing but words.
 """
 
+import errno
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from cgfs import cbpf, pcap
@@ -16,6 +18,7 @@ from cgfs.durable import write_file
 
 ROOTS = Path("/var/lib/cgfs/expressions")
 _LONGEST = 64 << 10
+_MOST = 1000
 
 
 def text_of(expression: str) -> str:
@@ -28,11 +31,16 @@ def remember(expression: str, text: str) -> None:
     directory = _directory()
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     write_file(_path(directory, text), expression.encode(errors="surrogateescape"), mode=0o644)
+    for old in sorted(directory.iterdir(), key=lambda path: path.stat().st_mtime_ns)[:-_MOST]:
+        old.unlink()
 
 
 def known(text: str) -> str | None:
     """The expression that *text* was written as, if it is remembered, and true."""
-    for directory in dict.fromkeys((_directory(), ROOTS)):
+    directories = [ROOTS]
+    with suppress(OSError):
+        directories.insert(0, _directory())
+    for directory in directories:
         try:
             with _path(directory, text).open("rb") as file:
                 expression = file.read(_LONGEST).decode()
@@ -44,10 +52,15 @@ def known(text: str) -> str | None:
 
 
 def _directory() -> Path:
+    """Raises OSError: ENOENT if whoever runs this has none."""
     if os.geteuid() == 0:
         return ROOTS
-    state = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state") / "cgfs" / "expressions"
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():
+        state = Path(os.path.expanduser("~/.local/state"))  # noqa: PTH111 - relative still, where there is no home
+    if not state.is_absolute():
+        raise OSError(errno.ENOENT, "there is no home directory to remember expressions in")
+    return state / "cgfs" / "expressions"
 
 
 def _path(directory: Path, text: str) -> Path:

@@ -35,7 +35,9 @@ class _ChangedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The content of the file before and after. *changed* is false if nothing was done."""
+    """The content of the file before and after, empty where that cannot be said any more. *changed* is false if nothing
+    was done.
+    """
 
     before: bytes
     after: bytes
@@ -145,13 +147,19 @@ def _put(
 
 
 def _finish(target: Target, done: _Put) -> Change:
-    """Let go what was replaced. There is one such program; more of them if somebody else attached noted ones again."""
-    for each in done.own[:1]:
-        _forget(target, each)
-    for each in done.own[1:]:
-        _detach(target, each, observe(target))
-    after = observe(target) if done.changed else done.before
-    return Change(done.before.content, after.content, done.changed)
+    """Let go what was replaced. There is one such program; more of them if somebody else attached noted ones again.
+
+    It is done, and no error any more: the cgroup may have been removed since.
+    """
+    after = b"" if done.changed else done.before.content
+    with contextlib.suppress(OSError):
+        for each in done.own[:1]:
+            _forget(target, each)
+        for each in done.own[1:]:
+            _detach(target, each, observe(target))
+        if done.changed:
+            after = observe(target).content
+    return Change(done.before.content, after, done.changed)
 
 
 def _refuse_what_is_in_the_way(target: Target, state: State, flags: AttachFlags, given_id: int | None) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cgfs import bpf, mountinfo
+from cgfs import bpf, guard, mountinfo
 from cgfs.cgroup import open_cgroup
 from cgfs.control import CONTROL_FILES, ControlFile
 from cgfs.descriptor import Descriptor
@@ -40,14 +40,22 @@ class InForce:
 
     *cgroup* is the one that it is attached to, as a path from the root on, or None for one above what can be seen
     here (a cgroup namespace). *line* is what the control file there says of it, None where no mirror shows that;
-    *counters* what a text filter has let through and what not.
+    *flags* are what it was attached with, None where that cannot be seen. *program* is what runs; *guard_id*, if any,
+    what is attached to run it for one cgroup only. *counters* is what a text filter has let through and what not.
     """
 
     cgroup: str | None
     own: bool
     line: str | None
+    flags: bpf.AttachFlags | None
     program: bpf.ProgramInfo
+    guard_id: int | None
     counters: Counters | None
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether it was attached with flags 0, as cgfs never does: it binds less than it seems to."""
+        return self.flags == bpf.AttachFlags(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +81,19 @@ def cgroup_at(path: Path) -> Path:
     Raises OSError with what would be right: ENOENT, ENOTDIR, or EINVAL where it is on no mirror.
     """
     found = Path(os.path.realpath(path))
-    if not mountinfo.is_on(found, mountinfo.MIRROR_FSTYPE):
-        raise OSError(errno.EINVAL, f"{path} is on no mirror: {_advice(found)}")
+    try:
+        on_mirror = mountinfo.is_on(found, mountinfo.MIRROR_FSTYPE)
+    except FileNotFoundError as error:
+        there = _on_mirrors(found)
+        words = f"{error.strerror}; on a mirror that is {' or '.join(there)}" if there else error.strerror
+        raise OSError(error.errno, words, str(path)) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+            raise
+        words = "the daemon of this mirror has ended: `cgfs mount` starts another"
+        raise OSError(error.errno, words, str(path)) from error
+    if not on_mirror:
+        raise OSError(errno.EINVAL, f"{path} is on no mirror: {_advice(found if found.is_dir() else found.parent)}")
     if not found.is_dir():
         raise OSError(errno.ENOTDIR, f"{path} is no cgroup: name its directory, {found.parent}")
     return found
@@ -135,19 +154,21 @@ def _advice(path: Path) -> str:
     mirrors = mountinfo.mirrors()
     if not mirrors:
         return "`cgfs mount DIR` mounts one"
-    there = [path_on_mirror for mirror in mirrors if (path_on_mirror := _on_mirror(path, mirror)) is not None]
+    there = _on_mirrors(path)
     if there:
-        return f"the same cgroup on a mirror is {' or '.join(map(str, there))}"
+        return f"the same cgroup on a mirror is {' or '.join(there)}"
     return f"name a directory of {' or '.join(str(mirror.mountpoint) for mirror in mirrors)}"
 
 
-def _on_mirror(path: Path, mirror: mountinfo.Mount) -> Path | None:
-    """Where *mirror* shows the cgroup at *path* on cgroup2, None if it does not."""
-    with contextlib.suppress(OSError, ValueError):
-        there = mirror.mountpoint / path.relative_to(mirror.source)
-        if there.stat().st_ino == path.stat().st_ino:
-            return there
-    return None
+def _on_mirrors(path: Path) -> list[str]:
+    """Where mirrors show the cgroup at *path* on cgroup2; if nothing is there, what /proc/PID/cgroup calls *path*."""
+    found = []
+    for mirror in mountinfo.mirrors():
+        with contextlib.suppress(OSError, ValueError):
+            there = mirror.mountpoint / path.relative_to(mirror.source if path.exists() else "/")
+            if there.is_dir() and (not path.exists() or there.stat().st_ino == path.stat().st_ino):
+                found.append(str(there))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,18 +223,39 @@ def _in_force(chain: list[_Ancestor], file: ControlFile) -> Iterator[InForce]:
     shares = [_Share(ancestor, file) for ancestor in chain]
     for prog_id in bpf.query(chain[0].fd, file.attach_type, effective=True):
         share = next((share for share in shares if share.holds(prog_id)), None)
-        where = None if share is None else share.ancestor.path
         line = None if share is None else share.take(prog_id)
-        with contextlib.suppress(FileNotFoundError), bpf.Program.by_id(prog_id) as program:
-            yield InForce(where, share is shares[0], line, program.info(), counters(program))
+        try:
+            program = bpf.Program.by_id(prog_id)
+        except FileNotFoundError:  # it was let go
+            continue
+        with program:
+            inside = None if share is None else guard.inside_of(program, file, share.cgroup_id)
+            yield InForce(
+                cgroup=None if share is None else share.path,
+                own=share is shares[0],
+                line=line,
+                flags=None if share is None else share.flags,
+                program=inside or program.info(),
+                guard_id=None if inside is None else prog_id,
+                counters=counters(program),
+            )
+
+
+def _attached(cgroup_fd: int, file: ControlFile) -> bpf.AttachedPrograms:
+    while True:
+        with contextlib.suppress(BlockingIOError):  # a program was let go meanwhile
+            return bpf.attached(cgroup_fd, file.attach_type)
 
 
 class _Share:
     """What is attached to one of the ancestors, taken one by one in the order in which it runs."""
 
     def __init__(self, ancestor: _Ancestor, file: ControlFile) -> None:
-        self.ancestor = ancestor
-        self._left = collections.Counter(bpf.query(ancestor.fd, file.attach_type))
+        found = _attached(ancestor.fd, file)
+        self.path = ancestor.path
+        self.cgroup_id = os.fstat(ancestor.fd).st_ino
+        self.flags = found.flags
+        self._left = collections.Counter(program.id for program in found.programs)
         lines = () if ancestor.mirror is None else read_lines(ancestor.mirror / file.name)
         self._lines = iter(lines if len(lines) == self._left.total() else ())
 

@@ -1,6 +1,6 @@
 """What the commands print with, for people and for programs.
 
-Owns the width of what is not printed on a terminal.
+No line is wrapped or cut: a terminal does that, and what is copied from it is whole.
 """
 
 import json
@@ -14,16 +14,13 @@ _ENDLESS = 100_000
 
 
 def console() -> Console:
-    """stdout; where that is no terminal, no line is wrapped."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _ENDLESS)
+    """stdout."""
+    return Console(highlight=False, width=_ENDLESS)
 
 
-def table(*headings: str, fold: tuple[str, ...] = ()) -> Table:
-    """A table without lines; of what does not fit on a terminal, the columns *fold* are folded."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        made.add_column(heading, overflow="fold", no_wrap=heading not in fold, min_width=len(heading))
-    return made
+def table(*headings: str) -> Table:
+    """A table without lines."""
+    return Table(*headings, box=None, pad_edge=False, header_style="bold")
 
 
 def shortened(line: str, length: int = 100) -> str:

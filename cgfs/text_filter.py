@@ -260,7 +260,8 @@ def counters(program: Program) -> Counters | None:
     for map_id in program.info().map_ids:
         with Map.by_id(map_id) as candidate:
             info = candidate.info()
-            if (info.name, info.type, info.value_size) == (COUNTERS_MAP, MapType.PERCPU_ARRAY, _COUNTER.size):
+            shape = info.type, info.value_size, info.max_entries
+            if info.name == COUNTERS_MAP and shape == (MapType.PERCPU_ARRAY, _COUNTER.size, len(Counters._fields)):
                 passed, dropped = (
                     sum(_COUNTER.unpack(value)[0] for value in candidate.lookup_per_cpu(_KEY.pack(verdict)))
                     for verdict in (_PASSED, _DROPPED)

@@ -39,7 +39,7 @@ def programs_of_object(content: bytes) -> list[ObjectProgram]:
 
 def load_object(
     path: Path,
-    section: str | None = None,
+    program: str | None = None,
     *,
     prog_type: ProgType | None = None,
     attach_type: AttachType | None = None,
@@ -47,7 +47,7 @@ def load_object(
     """Load a program of the object file *path*. See load_object_bytes()."""
     try:
         content = path.read_bytes()
-        return load_object_bytes(content, section, prog_type=prog_type, attach_type=attach_type, name=path.stem)
+        return load_object_bytes(content, program, prog_type=prog_type, attach_type=attach_type, name=path.stem)
     except OSError as error:
         if error.filename is None:
             error.strerror = f"{path}: {error.strerror}"
@@ -56,7 +56,7 @@ def load_object(
 
 def load_object_bytes(
     content: bytes,
-    section: str | None = None,
+    program: str | None = None,
     *,
     prog_type: ProgType | None = None,
     attach_type: AttachType | None = None,
@@ -64,7 +64,7 @@ def load_object_bytes(
 ) -> Program:
     """Load one program of the ELF object *content*; the caller owns it then.
 
-    *section* names its section or its function; without one the object must have a single program (of
+    *program* names its function or its section; without it the object must have a single program (of
     *prog_type*, if that is given). *prog_type* and *attach_type* say what a program is whose section's name
     does not.
 
@@ -72,7 +72,7 @@ def load_object_bytes(
     *prog_type*.
     """
     with _opened(content, name) as elf:
-        chosen = _choose(_programs(elf), section, prog_type)
+        chosen = _choose(_programs(elf), program, prog_type)
         type_, expected = chosen.prog_type, chosen.expected_attach_type
         if type_ == ProgType.UNSPEC and prog_type is not None:
             type_, expected = prog_type, attach_type or 0
@@ -112,13 +112,15 @@ def _programs(elf: Any) -> list[ObjectProgram]:
     return found
 
 
-def _choose(programs: list[ObjectProgram], section: str | None, prog_type: ProgType | None) -> ObjectProgram:
-    named = [each for each in programs if section is None or section in (each.section, each.name)]
+def _choose(programs: list[ObjectProgram], name: str | None, prog_type: ProgType | None) -> ObjectProgram:
+    named = [each for each in programs if name in (None, each.name)] or [
+        each for each in programs if name == each.section
+    ]
     fitting = [each for each in named if prog_type is None or each.prog_type in (prog_type, ProgType.UNSPEC)]
     if len(fitting) == 1:
         return fitting[0]
     listing = ", ".join(f"{each.section} ({each.name}, {each.prog_type.name.lower()})" for each in programs) or "none"
-    wanted = "a program" if section is None else f"a program in section or by the name of {section}"
+    wanted = "a program" if name is None else f"a program by the name of, or in section, {name}"
     kind = "" if prog_type is None else f" of type {prog_type.name.lower()}"
     problem = "more than one fits" if fitting else "there is none"
     raise OSError(errno.EINVAL, f"{wanted}{kind} is wanted, and {problem}; the object has: {listing}")
@@ -130,5 +132,7 @@ def _error(elf: Any, number: int, doing: str) -> OSError:
     if "-- BEGIN PROG LOAD LOG --" in said:
         log = said.partition("-- BEGIN PROG LOAD LOG --\n")[2].partition("-- END PROG LOAD LOG --")[0]
         return VerifierError(number, f"{doing}: the kernel refuses it: {last_line(log)}", log)
-    reason = said.strip().splitlines()
-    return OSError(number, f"{doing}: {reason[0] if reason else os.strerror(number)}")
+    if number == errno.EPERM:
+        return OSError(number, f"{doing}: this needs CAP_BPF and CAP_NET_ADMIN, or root")
+    reasons = [line for line in said.splitlines() if line.strip() and "failed to load object" not in line]
+    return OSError(number, f"{doing}: {reasons[-1] if reasons else os.strerror(number)}")

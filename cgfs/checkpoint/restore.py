@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cgfs import client
 from cgfs.checkpoint.document import Document, FileState
 from cgfs.checkpoint.save import file_state, lines_of
 from cgfs.control import ControlFile, Mode, NoneCommand, SetProgram, by_name, parse
@@ -83,21 +84,12 @@ def set_state(path: Path, before: FileState, after: FileState) -> None:
     """Take the control file at *path* from *before* to *after*. Raises OSError."""
     if before.content != after.content:
         if after.content != NONE and _kernel_mode(before) != _kernel_mode(after):
-            write_content(path, NONE)
-        write_content(path, after.content)
+            client.write(path, NONE)
+        client.write(path, after.content)
     if (before.uid, before.gid) != (after.uid, after.gid):
         os.chown(path, after.uid, after.gid)
     if before.mode != after.mode:
         path.chmod(after.mode)
-
-
-def write_content(path: Path, content: str) -> None:
-    """Write *content* in one write(2): each is one command."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, content.encode("ascii"))
-    finally:
-        os.close(descriptor)
 
 
 def _put_back(change: Change) -> None:

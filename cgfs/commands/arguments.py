@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cgfs import hierarchy
-from cgfs.control import ControlFile, Mode, by_name
+from cgfs.control import ControlFile, Mode, by_hook
 
 
 def _cgroup(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -16,7 +16,7 @@ def _cgroup(ctx: click.Context, parameter: click.Parameter, value: Path | None) 
 
 def _hook(ctx: click.Context, parameter: click.Parameter, value: str) -> ControlFile:
     try:
-        return by_name(value)
+        return by_hook(value)
     except OSError as error:
         raise click.BadParameter(str(error.strerror)) from error
 

@@ -8,7 +8,7 @@ from cgfs.commands.arguments import cgroup_argument, hook_argument, mode_options
 from cgfs.control import ControlFile, Mode
 
 
-@click.command("attach")
+@click.command("attach", short_help="Attach a program to a cgroup.")
 @cgroup_argument
 @hook_argument
 @click.argument("program")
@@ -17,7 +17,8 @@ def command(cgroup: Path, hook: ControlFile, program: str, mode: Mode) -> None:
     """Attach PROGRAM to CGROUP, a directory of a mirror.
 
     HOOK is ingress, egress, socket-create, or the control file's name. PROGRAM is an ELF object, FILE.o or
-    FILE.o:SECTION, the path of a pinned program, or id:N. The permissions of the control file decide who may.
+    FILE.o:NAME (of the function, or its section), the path of a pinned program, or id:N. To load an object needs
+    CAP_BPF and CAP_NET_ADMIN; who may attach, the permissions of the control file decide.
     """
     from cgfs import client
 

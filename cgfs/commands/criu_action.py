@@ -8,7 +8,7 @@ import click
 from cgfs import criu, hierarchy
 
 
-@click.command("criu-action")
+@click.command("criu-action", short_help="Save and restore filters as CRIU's action script.")
 @click.option(
     "--mirror",
     type=click.Path(path_type=Path),
@@ -22,4 +22,4 @@ def command(mirror: Path | None) -> None:
     """
     from cgfs.commands.restore import restore
 
-    criu.act(os.environ, mirror or hierarchy.only_mirror(), restore)
+    criu.act(os.environ, lambda: mirror or hierarchy.only_mirror(), restore)

@@ -8,11 +8,11 @@ import click
 from cgfs import expressions
 from cgfs.bpf import ProgType
 from cgfs.commands.arguments import cgroup_argument, hook_argument, mode_options
-from cgfs.control import ControlFile, Mode, text_line
+from cgfs.control import ControlFile, Mode, SetText, parse, text_line
 from cgfs.text_filter import parse_text
 
 
-@click.command("set")
+@click.command("set", short_help="Set a filter without writing BPF.")
 @cgroup_argument
 @hook_argument
 @click.argument("expression")
@@ -20,12 +20,16 @@ from cgfs.text_filter import parse_text
 def command(cgroup: Path, hook: ControlFile, expression: str, mode: Mode) -> None:
     """Let through only what EXPRESSION says, in CGROUP, a directory of a mirror, and in those below it.
 
-    For ingress and egress EXPRESSION is a packet filter as for tcpdump, `tcp dst port 443 or udp port 53`. For
-    socket-create it is a list of address families, `inet,inet6`; an empty one allows no internet sockets.
-    `none` removes the filter.
+    For ingress and egress EXPRESSION is a packet filter as for tcpdump, in one argument:
+    'tcp dst port 443 or udp port 53'. For socket-create it is a list of address families, inet,inet6; an empty
+    one, '', allows no internet sockets. none removes the filter.
     """
     from cgfs import client
 
+    with suppress(OSError):
+        line = parse(expression.encode())
+        if isinstance(line, SetText) and line.mode is not Mode.DEFAULT:
+            raise click.UsageError(f"write the mode as an option: --{line.mode.value}")
     if expression == "none":
         client.detach(cgroup / hook.name)
         return

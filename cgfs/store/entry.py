@@ -23,7 +23,7 @@ class Origin(Enum):
 class Entry:
     """One program in the store.
 
-    *key* tells entries of one origin apart: `SHA256:SECTION` of an object, the file name of a pin. *content* is equal
+    *key* tells entries of one origin apart: `SHA256:FUNCTION` of an object, the file name of a pin. *content* is equal
     for two entries that do the same: which of them is attached makes no difference (see `instructions_of`).
     """
 

@@ -46,7 +46,7 @@ class ObjectStore:
         self.directory = directory
 
     def add(self, content: bytes, *, uid: int = 0, gid: int = 0, mode: int = 0o600) -> str:
-        """Keep the object *content*, and return its SHA-256. An object that is there already keeps its permissions.
+        """Keep the object *content*, and return its SHA-256. An object that is there already gets these permissions.
 
         Raises OSError: EINVAL if it is no object with programs for cgroups' filters, EFBIG if it is larger than
         LARGEST_OBJECT, or the kernel's word if a program does not load.
@@ -59,11 +59,11 @@ class ObjectStore:
             kinds = " or ".join(sorted(kind.name.lower() for kind in _TYPES))
             raise OSError(errno.EINVAL, f"the object has no program of type {kinds}: its section's name says the type")
         self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if self._index(digest).exists():
-            return digest
-        durable.write_file(self._object(digest), content, mode=mode)
+        if not self._index(digest).exists():
+            durable.write_file(self._object(digest), content, mode=0o600)
+            durable.write_file(self._index(digest), _format(programs), mode=0o644)
         os.chown(self._object(digest), uid, gid)
-        durable.write_file(self._index(digest), _format(programs), mode=0o644)
+        os.chmod(self._object(digest), mode)
         return digest
 
     def remove(self, digest: str) -> None:
@@ -97,7 +97,7 @@ class ObjectStore:
                 log.warning("%s is damaged: remove the file and add the object again", self._index(digest))
                 continue
             for program in programs:
-                key = f"{digest}:{program.section}"
+                key = f"{digest}:{program.name}"
                 yield Entry(
                     origin=Origin.OBJECT,
                     key=key,
@@ -113,9 +113,9 @@ class ObjectStore:
 
     def load(self, entry: Entry, file: ControlFile) -> Program:
         """Load the program of *entry* for *file*; the caller owns it then. Raises OSError as `content` and bpf do."""
-        digest, _, section = entry.key.partition(":")
+        digest, _, name = entry.key.partition(":")
         content = self.content(digest)
-        return load_object_bytes(content, section, prog_type=file.prog_type, attach_type=file.attach_type)
+        return load_object_bytes(content, name, prog_type=file.prog_type, attach_type=file.attach_type)
 
     def _object(self, digest: str) -> Path:
         return self.directory / f"{digest}.o"
@@ -132,7 +132,7 @@ def programs_in(content: bytes) -> list[StoredProgram]:
     found = []
     for program in programs_of_object(content):
         if program.prog_type in _TYPES:
-            with load_object_bytes(content, program.section) as loaded:
+            with load_object_bytes(content, program.name) as loaded:
                 tag, instructions = loaded.info().tag, instructions_of(loaded)
             found.append(StoredProgram(program.section, program.name, program.prog_type, tag, instructions))
     return found

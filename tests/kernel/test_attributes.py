@@ -11,9 +11,9 @@ import pytest
 from cgfs import attributes
 from cgfs.attributes import Attributes
 from cgfs.caller import Capability, Credentials
-from cgfs.control import CONTROL_FILES, by_name
+from cgfs.control import CONTROL_FILES, by_hook
 
-FILE = by_name("egress")
+FILE = by_hook("egress")
 XATTR = f"trusted.cgfs.{FILE.name}.attributes"
 
 

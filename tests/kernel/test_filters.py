@@ -41,7 +41,7 @@ def target(request: pytest.FixtureRequest, tmp_cgroup: Path) -> Iterator[Target]
 
 @pytest.fixture
 def egress(tmp_cgroup: Path) -> Iterator[Target]:
-    with target_of(tmp_cgroup, control.by_name("egress")) as found:
+    with target_of(tmp_cgroup, control.by_hook("egress")) as found:
         yield found
 
 

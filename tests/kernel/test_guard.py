@@ -94,7 +94,7 @@ def test_there_is_one_pin_of_roots_and_it_goes_with_the_filter(target: Target) -
 
 def test_a_failed_attach_leaves_no_pin(tmp_cgroup: Path) -> None:
     (tmp_cgroup / "child").mkdir()
-    with target_of(tmp_cgroup / "child", control.by_name("egress")) as child, program(child) as deny:
+    with target_of(tmp_cgroup / "child", control.by_hook("egress")) as child, program(child) as deny:
         programs.attach(tmp_cgroup, deny.fd, Hook.EGRESS, flags=0)
         with pytest.raises(OSError):
             filters.set_program(child, deny, Mode.NONRECURSIVE, STAMP)
@@ -104,7 +104,7 @@ def test_a_failed_attach_leaves_no_pin(tmp_cgroup: Path) -> None:
 def test_sweep_removes_pins_of_guards_that_are_gone_and_no_others(tmp_cgroup: Path) -> None:
     gone = tmp_cgroup / "gone"
     gone.mkdir()
-    file = control.by_name("egress")
+    file = control.by_hook("egress")
     with target_of(tmp_cgroup, file) as target, target_of(gone, file) as removed, program(target, ALLOW) as allow:
         for each in (target, removed):
             filters.set_program(each, allow, Mode.NONRECURSIVE, STAMP)
@@ -126,7 +126,7 @@ def test_sweep_removes_pins_of_guards_that_are_gone_and_no_others(tmp_cgroup: Pa
 
 
 def test_a_program_id_that_is_used_again_keeps_no_pin(tmp_cgroup: Path) -> None:
-    with target_of(tmp_cgroup, control.by_name("egress")) as target, program(target) as other:
+    with target_of(tmp_cgroup, control.by_hook("egress")) as target, program(target) as other:
         path = bpffs.directory("guards") / f"{target.cgroup_id}-egress-{ids(other)[0]}"
         with Map.create(MapType.PROG_ARRAY, 4, 4, 1, "array") as array:
             array.pin(path)
@@ -178,7 +178,7 @@ def with_cgroup_storage() -> Iterator[Program]:
 
 
 def test_a_program_that_cannot_be_tail_called_is_eopnotsupp(tmp_cgroup: Path) -> None:
-    with target_of(tmp_cgroup, control.by_name("egress")) as target, with_cgroup_storage() as stored:
+    with target_of(tmp_cgroup, control.by_hook("egress")) as target, with_cgroup_storage() as stored:
         with pytest.raises(OSError) as caught:
             filters.set_program(target, stored, Mode.NONRECURSIVE, STAMP)
         assert caught.value.errno == errno.EOPNOTSUPP
@@ -212,7 +212,7 @@ def test_what_the_kernel_takes_by_default_it_takes_nonrecursive(
 
 def test_a_socket_program_for_another_hook_is_einval(tmp_cgroup: Path) -> None:
     post_bind = 12  # BPF_CGROUP_INET4_POST_BIND
-    with target_of(tmp_cgroup, control.by_name("socket-create")) as target, load_for(post_bind) as given:
+    with target_of(tmp_cgroup, control.by_hook("socket-create")) as target, load_for(post_bind) as given:
         assert [error_of(target, given, mode) for mode in Mode] == [errno.EINVAL] * 3
 
 

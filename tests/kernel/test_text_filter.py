@@ -15,7 +15,7 @@ import pytest
 from cgfs import cbpf, pcap, text_filter
 from cgfs.bpf import Map, MapType, Program, ProgType
 from cgfs.cbpf import Op
-from cgfs.control import CONTROL_FILES, ControlFile, by_name
+from cgfs.control import CONTROL_FILES, ControlFile, by_hook
 from cgfs.text_filter import Counters, StoredText
 from tests.support import classic, programs
 from tests.support.cgroups import cgroup_id
@@ -25,7 +25,7 @@ from tests.support.packets import Protocol, ipv4, udp
 from tests.support.programs import Hook
 from tests.support.waiting import until
 
-INGRESS, EGRESS, SOCKET_CREATE = (by_name(hook) for hook in ("ingress", "egress", "socket-create"))
+INGRESS, EGRESS, SOCKET_CREATE = (by_hook(hook) for hook in ("ingress", "egress", "socket-create"))
 DROP_ALL, PASS_ALL = "cbpf:1,6 0 0 0", "cbpf:1,6 0 0 1"
 A_FILTER = {INGRESS: DROP_ALL, EGRESS: DROP_ALL, SOCKET_CREATE: "families:"}
 

@@ -207,6 +207,15 @@ def test_crius_action_script_saves_at_the_dump_and_restores_before_the_process_r
     assert state_of(filtered.mirror) == before
 
 
+def test_stages_of_crius_that_are_none_of_ours_ask_for_nothing(tmp_path: Path) -> None:
+    stage = {"CRTOOLS_SCRIPT_ACTION": "network-lock", "CRTOOLS_IMAGE_DIR": str(tmp_path), "CRTOOLS_INIT_PID": "x"}
+    command = [*cgfs_command(), "criu-action", "--mirror", str(tmp_path)]
+    assert subprocess.run(command, check=False, env={**os.environ, **stage}).returncode == 0
+    stage["CRTOOLS_SCRIPT_ACTION"] = "post-dump"
+    done = subprocess.run(command, check=False, env={**os.environ, **stage}, capture_output=True, text=True)
+    assert_refused(done, "CRTOOLS_INIT_PID")
+
+
 def test_criu_restores_a_file_by_chown_chmod_and_one_write(filtered: Twin) -> None:
     """What cgroup.c of CRIU does to each property: open O_WRONLY, fchown, fchmod, one write of the stripped value."""
     path = filtered.mirror / "below" / EGRESS

@@ -18,8 +18,8 @@ from tests.support.child import run
 from tests.support.command import assert_refused, cgfs, succeed
 from tests.support.daemon import Overlay
 from tests.support.network import can_create_socket
-from tests.support.objects import SECTION, compile_object, compile_verdict
-from tests.support.programs import ALLOW, CONTROL_FILE, DENY, Hook
+from tests.support.objects import SECTION, compile_object, compile_source, compile_verdict
+from tests.support.programs import ALLOW, ALLOW_MULTI, ALLOW_OVERRIDE, CONTROL_FILE, DENY, Hook
 from tests.support.users import ALICE
 
 COMMAND_HOOK = {Hook.INGRESS: "ingress", Hook.EGRESS: "egress", Hook.SOCKET_CREATE: "socket-create"}
@@ -63,6 +63,7 @@ def test_a_program_is_named_by_id_and_by_pin(twin: Twin) -> None:
     with programs.program(Hook.EGRESS, ALLOW) as fd:
         programs.pin(fd, pinned)
         try:
+            assert_refused(cgfs("attach", twin.mirror, "egress", f"{pinned}:deny"), "a pin is one program")
             for where in (f"id:{programs.fdinfo_id(fd)}", pinned):
                 succeed("attach", twin.mirror, "egress", where)
                 assert attached_ids(twin.native, Hook.EGRESS) == [programs.fdinfo_id(fd)]
@@ -124,6 +125,8 @@ def test_a_path_elsewhere_is_refused(overlay: Overlay, twin: Twin) -> None:
     assert_refused(cgfs("show", "/tmp"), "/tmp is on no mirror", str(overlay.mountpoint))
     assert_refused(cgfs("tree", twin.mirror / "missing"), "missing", "No such file")
     assert_refused(cgfs("detach", twin.mirror / "cgroup.procs", "egress"), "is no cgroup", str(twin.mirror))
+    assert_refused(cgfs("show", f"/{twin.native.name}"), "No such file", f" {twin.mirror}\n")
+    assert_refused(cgfs("show", twin.native / "cgroup.procs"), "on no mirror", f" {twin.mirror}\n")
 
 
 # --- show -------------------------------------------------------------------------------------------------------------
@@ -201,6 +204,53 @@ def test_show_is_readable(twin: Twin, tmp_path: Path) -> None:
     assert words[1] == content(twin.mirror, Hook.SOCKET_CREATE).strip()
     assert words[3] == "deny"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d root", " ".join(words[4:]))
+
+
+def test_of_a_guarded_program_it_is_the_program_that_is_shown(twin: Twin, tmp_path: Path) -> None:
+    """Not the guard, which is attached."""
+    inner = twin.mirror / "inner"
+    inner.mkdir()
+    deny = compile_verdict(tmp_path, Hook.SOCKET_CREATE, DENY)
+    succeed("attach", "--nonrecursive", twin.mirror, "socket-create", deny)
+    (shown,) = in_force(inner, Hook.SOCKET_CREATE)
+    assert [shown["guard_id"]] == attached_ids(twin.native, Hook.SOCKET_CREATE)
+    assert shown["id"] != shown["guard_id"]
+    assert shown["name"] == "deny"
+    assert shown["filter"] == f"bpf(nonrecursive):{shown['tag']}"
+    assert f"a BPF program, id {shown['id']}" in succeed("explain", inner, "socket-create")
+
+
+@pytest.mark.parametrize(("flags", "words"), [(ALLOW_MULTI, "multi"), (ALLOW_OVERRIDE, "override"), (0, "")])
+def test_show_says_how_others_have_attached_a_program(twin: Twin, flags: int, words: str) -> None:
+    with programs.program(Hook.EGRESS, ALLOW) as fd:
+        programs.attach(twin.native, fd, Hook.EGRESS, flags)
+        assert [each["attach_flags"] for each in in_force(twin.mirror, Hook.EGRESS)] == [words]
+        assert ("(exclusive)" in succeed("show", twin.mirror)) == (not flags)
+        assert ("whoever may open the cgroup's directory" in succeed("explain", twin.mirror, "egress")) == (not flags)
+        assert ("nobody below can undo it" in succeed("explain", twin.mirror, "egress")) == (flags == ALLOW_MULTI)
+
+
+def test_a_program_does_not_hide_behind_a_map_that_looks_like_counters(twin: Twin, tmp_path: Path) -> None:
+    hidden = compile_source(
+        tmp_path / "hidden.o",
+        """
+        struct {
+            int (*type)[6]; /* BPF_MAP_TYPE_PERCPU_ARRAY */
+            unsigned int *key;
+            unsigned long *value;
+            int (*max_entries)[1];
+        } cgfs_counters __attribute__((section(".maps"), used));
+        static void *(*const lookup)(void *map, const void *key) = (void *)1;
+        __attribute__((section("cgroup_skb/egress"), used)) int hidden(void *context)
+        {
+            unsigned int key = 0;
+            return lookup(&cgfs_counters, &key) != 0;
+        }
+        """,
+    )
+    succeed("attach", twin.mirror, "egress", hidden)
+    (shown,) = in_force(twin.mirror, Hook.EGRESS)
+    assert (shown["name"], shown["counters"]) == ("hidden", None)
 
 
 def test_others_than_root_see_what_the_files_say(twin: Twin) -> None:
@@ -282,11 +332,12 @@ def test_the_client_s_errors_say_what_was_wrong(twin: Twin) -> None:
         run(lambda: client.detach(path), identity=ALICE)
 
 
-def test_the_client_never_writes_to_other_files(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("content")
+@pytest.mark.parametrize("name", ["precious", "egress", "net.egress_filter"])
+def test_the_client_never_writes_to_other_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("content")
     with pytest.raises(OSError, match="no control file"):
-        client.detach(tmp_path / "precious")
-    assert (tmp_path / "precious").read_text() == "content"
+        client.detach(tmp_path / name)
+    assert (tmp_path / name).read_text() == "content"
 
 
 def test_mounts_of_odd_names_are_no_lines_of_their_own(twin: Twin, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import os
 
 import pytest
 
 from cgfs import expressions
 from tests.mount.conftest import Twin
 from tests.support import control
-from tests.support.command import assert_refused, cgfs, succeed
+from tests.support.command import assert_refused, called, cgfs, succeed
+from tests.support.daemon import cgfs_command
 from tests.support.network import FAMILIES, Traffic, can_create_socket
 from tests.support.programs import CONTROL_FILE, Hook
 
@@ -94,6 +96,22 @@ def test_show_counts_what_a_text_filter_has_let_through_and_what_not(twin: Twin)
 def test_what_is_no_expression_is_refused_in_words(twin: Twin, hook: str, expression: str, says: str) -> None:
     assert_refused(cgfs("set", twin.mirror, hook, expression), says)
     assert (twin.mirror / EGRESS).read_text() == "none\n"
+
+
+def test_a_line_of_the_file_with_a_mode_is_a_wrong_command_line(twin: Twin) -> None:
+    done = cgfs("set", twin.mirror, "socket-create", "families(nonrecursive):inet")
+    assert done.returncode == 2
+    assert "--nonrecursive" in done.stderr
+
+
+def test_who_has_no_home_sets_and_explains_a_filter(twin: Twin) -> None:
+    nobody = ["setpriv", "--reuid=2000000000", "--clear-groups", "env", "-u", "HOME", "-u", "XDG_STATE_HOME"]
+    os.chown(twin.mirror / EGRESS, 2000000000, 0)
+    done = called([*nobody, *cgfs_command(), "set", str(twin.mirror), "egress", "udp and not host 192.0.2.23"])
+    assert (done.returncode, done.stderr) == (0, ""), done
+    done = called([*nobody, *cgfs_command(), "explain", str(twin.mirror), "egress"])
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert "(000) ldb" in done.stdout
 
 
 def test_a_filter_is_set_on_a_mirror_only(twin: Twin) -> None:

@@ -1,6 +1,7 @@
 """The program store: programs that a control file takes by their tag, and who may use them."""
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,6 +182,28 @@ def test_the_same_instructions_twice_are_not_ambiguous(twin: Twin, tmp_path: Pat
     assert succeed("program", "add", other).startswith(line)
     (twin.mirror / SOCKET_FILE).write_text(line)
     assert (twin.mirror / SOCKET_FILE).read_text() == f"{line}\n"
+
+
+def test_two_programs_of_one_section_are_kept_and_attached_by_their_tags(twin: Twin, tmp_path: Path) -> None:
+    attribute = '__attribute__((section("cgroup/sock_create"), used))'
+    verdicts = {name: f"((unsigned int *)context)[1] == {4711081 + len(name)}" for name in ("one", "other")}
+    source = "\n".join(f"{attribute} int {name}(void *context) {{ return {it}; }}" for name, it in verdicts.items())
+    shown = succeed("program", "add", compile_source(tmp_path / "two.o", source)).splitlines()
+    assert [line.split()[2] for line in shown] == list(verdicts)
+    for line in shown:
+        tag = line.split()[0]
+        (twin.mirror / SOCKET_FILE).write_text(tag)
+        assert (twin.mirror / SOCKET_FILE).read_text() == f"{tag}\n"
+
+
+def test_an_object_that_is_added_again_has_the_new_owner_and_mode(deny_object: Path) -> None:
+    tag = succeed("program", "add", deny_object).split()[0]
+    succeed("program", "add", "--mode", "0640", "--owner", str(os.getuid() + 1), deny_object)
+    (entry,) = [entry for entry in default_store().objects.entries() if f"bpf:{entry.tag}" == tag]
+    assert (entry.uid, entry.mode) == (os.getuid() + 1, 0o640)
+    succeed("program", "add", deny_object)
+    (entry,) = [entry for entry in default_store().objects.entries() if f"bpf:{entry.tag}" == tag]
+    assert (entry.uid, entry.mode) == (0, 0o600)
 
 
 def test_list_says_what_survives_a_reboot(twin: Twin, deny_object: Path) -> None:

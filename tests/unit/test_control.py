@@ -12,6 +12,7 @@ from cgfs.control import (
     NoneCommand,
     SetProgram,
     SetText,
+    by_hook,
     by_name,
     content,
     parse,
@@ -33,12 +34,14 @@ def test_the_table_has_the_three_files_of_the_proposal() -> None:
 @pytest.mark.parametrize("file", CONTROL_FILES)
 def test_a_file_is_found_by_its_name_and_by_its_hook(file: object) -> None:
     for each in CONTROL_FILES:
-        assert by_name(each.name) is by_name(each.hook) is each
+        assert by_name(each.name) is by_hook(each.name) is by_hook(each.hook) is each
 
 
 def test_an_unknown_file_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(FileNotFoundError, match=r"forward.*ingress \(net.ingress_filter\)"):
-        by_name("forward")
+        by_hook("forward")
+    with pytest.raises(FileNotFoundError, match=r"ingress is no control file.*net.ingress_filter"):
+        by_name("ingress")
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import hashlib
 import pytest
 
 from cgfs import text_filter
-from cgfs.control import CONTROL_FILES, ControlFile, by_name
+from cgfs.control import CONTROL_FILES, ControlFile, by_hook
 
-EGRESS, SOCKET_CREATE = by_name("egress"), by_name("socket-create")
+EGRESS, SOCKET_CREATE = by_hook("egress"), by_hook("socket-create")
 ACCEPT_ALL = "cbpf:1,6 0 0 1"
 
 FITTING = {
