@@ -3,9 +3,11 @@
 Owns the command lines of the mount and where the daemon's log goes. The mount itself is cgfs/daemon.py's.
 """
 
+import contextlib
 import logging
 import logging.handlers
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -123,6 +125,8 @@ def _serve_behind(settings: "Settings", ready: Callable[[], None]) -> None:
     from cgfs import daemon
 
     _log_to(_log_handler())
+    with contextlib.suppress(OSError):
+        _let_stderr_be_the_log()
     daemon.serve(settings, ready)
 
 
@@ -143,6 +147,17 @@ def _log_handler() -> logging.Handler:
         return _with_format(to_syslog, f"{who}: %(levelname)s %(message)s")
     to_file = logging.handlers.WatchedFileHandler(_LOG_FILE)
     return _with_format(to_file, f"%(asctime)s {who} %(levelname)s %(message)s")
+
+
+def _let_stderr_be_the_log() -> None:
+    """What C has to say goes there in one piece, even before it aborts."""
+    if _SYSLOG.exists():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sink:
+            sink.connect(str(_SYSLOG))
+            os.dup2(sink.fileno(), 2)
+    else:
+        with _LOG_FILE.open("ab") as file:
+            os.dup2(file.fileno(), 2)
 
 
 def _with_format(handler: logging.Handler, format_: str) -> logging.Handler:

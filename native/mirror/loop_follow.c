@@ -89,8 +89,10 @@ static void not_within(struct loop *loop, unsigned int us)
 static void follow_begin(struct worker *self, uint64_t now)
 {
 	/* Without CAP_SYS_NICE a thread stays SCHED_IDLE for ever. */
-	if (!identity_has(CAP_SYS_NICE) || sched_getaffinity(self->tid, sizeof(self->allowed), &self->allowed) < 0)
+	if (!identity_has(CAP_SYS_NICE) || sched_getaffinity(self->tid, sizeof(self->allowed), &self->allowed) < 0) {
+		not_within(self->loop, NOT_AFTER_FAILURE_US);
 		return;
+	}
 	if (CPU_COUNT(&self->allowed) == sysconf(_SC_NPROCESSORS_ONLN))
 		memset(&self->allowed, ~0, sizeof(self->allowed));	/* those to come as well */
 	self->cpu = -1;

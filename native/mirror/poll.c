@@ -139,11 +139,10 @@ static void see(int fd)
 	(void)ignored;
 }
 
-/* A descriptor of our own to poll. Returns 0 or -errno. */
-static int open_own(const struct request *request, struct waiter *waiter)
+/* A descriptor of our own to poll, for that user. Returns 0 or -errno. */
+static int open_own(const struct request *request, struct waiter *waiter, uint64_t user)
 {
 	struct poller *poller = request->mirror->poller;
-	uint64_t user = descriptor_user(request);
 	int fd;
 
 	if (!descriptors_take(request->mirror, user, 1))
@@ -182,6 +181,7 @@ static void poll_passed(struct request *request, const struct fuse_poll_in *in)
 	struct poller *poller = request->mirror->poller;
 	struct waiter *waiter = waiter_get(request, in, true);
 	uint32_t process = process_of(request);
+	uint64_t user = descriptor_user(request);
 	bool changed = true, first;
 
 	if (!waiter) {
@@ -194,7 +194,7 @@ static void poll_passed(struct request *request, const struct fuse_poll_in *in)
 	pthread_mutex_unlock(&poller->lock);
 	first = waiter->fd < 0;
 	/* Of a cgroup that is gone, cgroup2 reports a change for ever. */
-	if (!first || !open_own(request, waiter)) {
+	if (!first || !open_own(request, waiter, user)) {
 		waiter_arm(poller, waiter, in);
 		changed = has_changed(poller, waiter, first);
 	}
@@ -224,7 +224,6 @@ static void poll_control(struct request *request, const struct fuse_poll_in *in)
 	waiter_arm(poller, waiter, in);
 	fingerprint = control_fingerprint(request->mirror, waiter->node);
 	pthread_mutex_lock(&poller->lock);
-	/* The first time, too: no fingerprint is 0. */
 	if (waiter->fingerprint != fingerprint) {
 		waiter->fingerprint = fingerprint;
 		waiter->changed = true;
