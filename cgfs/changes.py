@@ -102,6 +102,16 @@ class Changes:
         self._change(node, who, "chmod or chown", act)
 
     @contextlib.contextmanager
+    def refusals_logged(self, node: int, who: Credentials, what: str) -> Iterator[None]:
+        """An OSError of the `with` block, in which it is found out *what* is wanted, is logged."""
+        try:
+            yield
+        except OSError as error:
+            with opened(self._mirror, node) as target:
+                _log_refused(target, who, what, error)
+            raise
+
+    @contextlib.contextmanager
     def looked_after(self) -> Iterator[None]:
         """While the `with` block runs, those who poll or watch a file are told of its changes, and what belongs to
         filters that went with their cgroups is let go. (That goes on until the process ends; it uses nothing of the

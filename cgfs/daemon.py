@@ -123,7 +123,9 @@ def _serve(settings: Settings, happens: SimpleQueue[int | None], ready: Callable
             log.info("serving %s on %s", settings.source, settings.mountpoint)
             ready()
             number = happens.get()
-            if number is not None:
+            if number is None:
+                log.info("the mount at %s has ended", settings.mountpoint)
+            else:
                 log.info("unmounting %s on %s", settings.mountpoint, signal.Signals(number).name)
                 _end(mirror, settings.mountpoint, happens)
 

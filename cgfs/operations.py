@@ -49,14 +49,18 @@ class Operations:
 
     def write(self, node: int, opener: Credentials, caller: Caller, data: bytes) -> None:
         """Each write is one command, wherever in the file."""
-        self._changes.command(node, parse(data), caller, opener)
+        with self._changes.refusals_logged(node, opener, data.decode("ascii", "replace")):
+            command = parse(data)
+        self._changes.command(node, command, caller, opener)
 
     def ioctl(self, node: int, opener: Credentials | None, caller: Caller, command: int, data: bytes) -> None:
         if command != IOC_ATTACH:
             raise OSError(errno.ENOTTY, f"there is no ioctl {command:#x} on control files")
         if opener is None:
             raise OSError(errno.EBADF, "the file is not open for writing")
-        self._changes.attach(node, Attach.unpack(data), caller, opener)
+        with self._changes.refusals_logged(node, opener, "attach"):
+            wanted = Attach.unpack(data)
+        self._changes.attach(node, wanted, caller, opener)
 
     def ended(self) -> None:
         self._ended()

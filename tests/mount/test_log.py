@@ -162,6 +162,21 @@ def test_what_cannot_be_attached_is_refused_with_the_reason(twin: Twin, log: Log
     assert line["reason"]
 
 
+def test_what_is_no_command_is_refused_with_what_would_be_right(twin: Twin, log: Log) -> None:
+    assert write_error(twin.mirror / EGRESS, "nonsense\n") == errno.EINVAL
+    line = log.one("refused")
+    assert (line["wanted"], line["error"]) == ("nonsense\n", "EINVAL")
+    assert "bpf:<tag>" in line["reason"]
+
+
+def test_an_attach_with_unknown_flags_is_refused_with_those_that_there_are(twin: Twin, log: Log) -> None:
+    with program(Hook.EGRESS) as prog_fd:
+        assert error_of(lambda: control.attach(twin.mirror / EGRESS, prog_fd, 4)) == errno.EINVAL
+    line = log.one("refused")
+    assert (line["wanted"], line["error"]) == ("attach", "EINVAL")
+    assert "CGFS_OVERRIDABLE" in line["reason"]
+
+
 # Names of other people.
 
 EVIL = [
