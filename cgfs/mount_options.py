@@ -19,8 +19,7 @@ class MountOptions:
     read_only: bool = False
 
 
-# What each word changes. Those that change nothing say what is so anyway, and are taken for the sake of
-# fstab.
+# What each word changes. Those that change nothing say what is so anyway, or are mount(8)'s own (fstab(5)).
 _WORDS: dict[str, dict[str, Any]] = {
     "allow_other": {"allow_other": True},
     "noallow_other": {"allow_other": False},

@@ -1,4 +1,4 @@
-"""The examples of the README work as they stand there."""
+"""The C and Python examples of the README work as they stand there."""
 
 import re
 import subprocess
