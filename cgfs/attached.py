@@ -95,7 +95,8 @@ def _observe_once(target: Target, *, with_links: bool) -> State | None:
         note = notes.read(target.cgroup_fd, target.file)
         if not found.programs:
             return State(found.flags, found.revision, (), note)
-        links = bpf.links(target.cgroup_id, target.file.attach_type) if with_links or _tells_more(note, found) else ()
+        ask_for_links = with_links or _links_matter(note, found)
+        links = bpf.links(target.cgroup_id, target.file.attach_type) if ask_for_links else ()
         programs = found.programs if len(found.programs) == 1 else _in_running_order(target, found.programs)
         if (len(programs) > 1 or links) and bpf.attached(target.cgroup_fd, target.file.attach_type) != found:
             return None
@@ -143,8 +144,8 @@ def _stands_in(part: tuple[int, ...], whole: tuple[int, ...]) -> bool:
     return any(whole[start : start + len(part)] == part for start in range(len(whole) - len(part) + 1))
 
 
-def _tells_more(note: Note, found: AttachedPrograms) -> bool:
-    """Whether *note* names a program whose line is not only its tag, unless a link attaches it."""
+def _links_matter(note: Note, found: AttachedPrograms) -> bool:
+    """Whether the lines depend on them: a guard or a text filter is shown as such, unless a link attaches it."""
     ids = [program.id for program in found.programs]
     return any(program.kind is not Kind.PROGRAM and program.id in ids for program in note.programs)
 

@@ -52,4 +52,4 @@ def describe(names: Sequence[str]) -> list[str]:
     lines = [f"sockets of {allowed} may be created"] if allowed else []
     if refused:
         lines.append(f"creating a socket of {refused} fails with EPERM")
-    return [*lines, f"not covered: {NOT_COVERED}"]
+    return lines

@@ -88,10 +88,10 @@ def clear(target: Target, stamp: Stamp, *, only_own: bool) -> Change:
     if only_own:
         _refuse_others(state)
     for _ in range(_TRIES):
-        own = [each for each in state.attachments if each.how is How.FILE]
-        if not (own if only_own else state.attachments):
+        doomed = [each for each in state.attachments if each.how is How.FILE or not only_own]
+        if not doomed:
             break
-        for attachment in own if only_own else state.attachments:
+        for attachment in doomed:
             _detach(target, attachment, state)
         state = observe(target, with_links=only_own)
         if state.attachments and not only_own:

@@ -48,6 +48,7 @@ class _Kind:
     own_cgroup_id: Helper
     compile: Callable[[str], _Emit]
     describe: Callable[[str], list[str]]
+    not_covered: str
 
 
 def _compile_families(body: str) -> _Emit:
@@ -64,8 +65,6 @@ def _describe_cbpf(body: str) -> list[str]:
     return [
         "classic BPF: a packet passes where this returns anything but 0; offsets count from the IP header",
         *cbpf.disassemble(cbpf.parse(body)),
-        "not covered: packets that belong to no AF_INET or AF_INET6 socket of the cgroup (AF_PACKET, AF_XDP, "
-        "the kernel's own)",
     ]
 
 
@@ -76,8 +75,16 @@ _KINDS = {
         Helper.GET_CURRENT_CGROUP_ID,
         _compile_families,
         lambda body: families.describe(families.parse(body)),
+        families.NOT_COVERED,
     ),
-    "cbpf": _Kind(ProgType.CGROUP_SKB, "cgfs_cbpf", Helper.SKB_CGROUP_ID, _compile_cbpf, _describe_cbpf),
+    "cbpf": _Kind(
+        ProgType.CGROUP_SKB,
+        "cgfs_cbpf",
+        Helper.SKB_CGROUP_ID,
+        _compile_cbpf,
+        _describe_cbpf,
+        "packets that belong to no AF_INET or AF_INET6 socket of the cgroup (AF_PACKET, AF_XDP, the kernel's own)",
+    ),
 }
 
 
@@ -274,9 +281,9 @@ def describe(text: str) -> list[str]:
     """The filter in words, a line each. Raises OSError(EINVAL) if *text* is none."""
     _parse(text)
     word, _, body = text.partition(":")
-    return _KINDS[word].describe(body)
+    return [*_KINDS[word].describe(body), not_covered(text)]
 
 
 def not_covered(text: str) -> str:
-    """The last of these words: what the hook of *text* does not see."""
-    return describe(text)[-1]
+    """What the hook of *text*, a filter, does not see, in words."""
+    return f"not covered: {_KINDS[text.partition(':')[0]].not_covered}"

@@ -5,7 +5,6 @@ say. Source: umount2(2); fuse_umount_begin() in fs/fuse/inode.c: MNT_FORCE ends 
 whoever waits for the server, or still has files open, gets ENOTCONN or ECONNABORTED.
 """
 
-import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -29,10 +28,10 @@ def unmount_by_force(mountpoint: Path) -> None:
 
     Raises OSError as unmount() does, never EBUSY.
     """
-    with contextlib.suppress(OSError):
+    try:
         _umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_FORCE)
-        return
-    unmount(mountpoint, lazily=True)
+    except OSError:
+        unmount(mountpoint, lazily=True)  # with its connection ended, it is in use by somebody still
 
 
 def _umount2(mountpoint: Path, flags: int) -> None:

@@ -50,6 +50,8 @@ class MapType(_OpenIntEnum):
     PERCPU_ARRAY = lib.BPF_MAP_TYPE_PERCPU_ARRAY
     ARRAY_OF_MAPS = lib.BPF_MAP_TYPE_ARRAY_OF_MAPS
     HASH_OF_MAPS = lib.BPF_MAP_TYPE_HASH_OF_MAPS
+    CGROUP_STORAGE = 19  # since Linux 6.1 BPF_MAP_TYPE_CGROUP_STORAGE_DEPRECATED; the other one since 6.4
+    PERCPU_CGROUP_STORAGE = 21
     ARENA = 33  # Linux 6.9, and not in older headers
 
 

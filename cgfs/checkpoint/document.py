@@ -115,8 +115,8 @@ def _state(where: str, value: Any) -> FileState:
         _refuse(f'{where} needs "content", "uid", "gid" and "mode" (octal, a string)')
     ids_are_ids = all(type(number) is int and 0 <= number < 2**32 - 1 for number in (state.uid, state.gid))
     is_text = isinstance(state.content, str) and state.content.isascii()
-    if not is_text or not ids_are_ids or not 0 <= state.mode <= 0o7777:
-        _refuse(f"{where}: the content is an ASCII string, uid and gid are numbers, and the mode at most 7777")
+    if not is_text or not ids_are_ids or not 0 <= state.mode <= 0o777:
+        _refuse(f"{where}: the content is an ASCII string, uid and gid are numbers, and the mode at most 0777")
     return state
 
 

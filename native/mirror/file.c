@@ -295,8 +295,10 @@ void handle_write(struct request *request)
 	if (!file)
 		return;
 	loop_may_block(request);
-	taken = (holds_pids(node_kind(file->node)) ? write_pid : write_as_caller)(request, file, (const char *)(in + 1),
-										   in->size);
+	if (holds_pids(node_kind(file->node)))
+		taken = write_pid(request, file, (const char *)(in + 1), in->size);
+	else
+		taken = write_as_caller(request, file, (const char *)(in + 1), in->size);
 	if (taken >= 0 && node_kind(file->node) == KIND_SUBTREE_CONTROL)
 		watch_settle(request->mirror);	/* the files of the children have changed */
 	file_put(file);

@@ -33,8 +33,8 @@ _Static_assert(MAX_WORKERS >= MAX_READERS + LOOKUPS * (SHARE_OF_ROOT + MANY_USER
 /* Of one user's requests. Nearly all have 100 bytes, and each has a thread of his that waits. */
 #define MOST_KEPT_BYTES (16u << 20)
 
-struct kept {
-	struct kept *next;
+struct deferred {
+	struct deferred *next;
 	size_t size;
 	char request[] __attribute__((aligned(8)));
 };
@@ -45,7 +45,7 @@ struct share {
 	unsigned int n_waiting;		/* workers; never 0 */
 	bool surprised;			/* one of them has waited unexpectedly */
 	size_t kept_bytes;
-	struct kept *first, **last;	/* the oldest first */
+	struct deferred *first, **last;	/* the oldest first */
 };
 
 bool share_is_crowded(const struct loop *loop)
@@ -101,17 +101,17 @@ static void refuse(const struct worker *worker)
 /* Returns false if there is no memory for it. */
 static bool keep(struct share *share, const struct worker *worker, size_t size)
 {
-	struct kept *kept;
+	struct deferred *deferred;
 
 	if (share->kept_bytes + size > MOST_KEPT_BYTES)
 		return false;
-	kept = malloc(sizeof(*kept) + size);
-	if (!kept)
+	deferred = malloc(sizeof(*deferred) + size);
+	if (!deferred)
 		return false;
-	*kept = (struct kept){.size = size};
-	memcpy(kept->request, worker->request, size);
-	*share->last = kept;
-	share->last = &kept->next;
+	*deferred = (struct deferred){.size = size};
+	memcpy(deferred->request, worker->request, size);
+	*share->last = deferred;
+	share->last = &deferred->next;
 	share->kept_bytes += size;
 	return true;
 }
@@ -156,15 +156,15 @@ void share_take(struct worker *worker, bool expected)
 }
 
 /* Unlink and return the kept request that *link points to. */
-static struct kept *unlink_kept(struct share *share, struct kept **link)
+static struct deferred *unlink_deferred(struct share *share, struct deferred **link)
 {
-	struct kept *kept = *link;
+	struct deferred *deferred = *link;
 
-	*link = kept->next;
+	*link = deferred->next;
 	if (!*link)
 		share->last = link;
-	share->kept_bytes -= kept->size;
-	return kept;
+	share->kept_bytes -= deferred->size;
+	return deferred;
 }
 
 static void share_remove(struct loop *loop, struct share *share)
@@ -193,7 +193,7 @@ size_t share_give(struct worker *worker)
 {
 	struct share *share = worker->share;
 	struct loop *loop = worker->loop;
-	struct kept *kept;
+	struct deferred *deferred;
 	size_t size;
 
 	if (!share)
@@ -203,17 +203,17 @@ size_t share_give(struct worker *worker)
 		leave(worker);
 		return 0;
 	}
-	kept = unlink_kept(share, &share->first);
-	size = kept->size;
-	memcpy(worker->request, kept->request, size);
-	free(kept);
+	deferred = unlink_deferred(share, &share->first);
+	size = deferred->size;
+	memcpy(worker->request, deferred->request, size);
+	free(deferred);
 	return size;
 }
 
 /* Only these end with EINTR, of all that may wait for long. */
-static bool may_be_interrupted(const struct kept *kept, uint64_t unique)
+static bool may_be_interrupted(const struct deferred *deferred, uint64_t unique)
 {
-	const struct fuse_in_header *header = (const struct fuse_in_header *)kept->request;
+	const struct fuse_in_header *header = (const struct fuse_in_header *)deferred->request;
 
 	return header->unique == unique && (header->opcode == FUSE_WRITE || header->opcode == FUSE_IOCTL);
 }
@@ -221,15 +221,15 @@ static bool may_be_interrupted(const struct kept *kept, uint64_t unique)
 bool share_interrupt(struct loop *loop, uint64_t unique)
 {
 	for (struct share *share = loop->shares; share; share = share->next) {
-		for (struct kept **link = &share->first; *link; link = &(*link)->next) {
+		for (struct deferred **link = &share->first; *link; link = &(*link)->next) {
 			struct request request = {.mirror = loop->mirror};
-			struct kept *kept = *link;
+			struct deferred *deferred = *link;
 
-			if (!may_be_interrupted(kept, unique))
+			if (!may_be_interrupted(deferred, unique))
 				continue;
-			request.header = (const struct fuse_in_header *)kept->request;
+			request.header = (const struct fuse_in_header *)deferred->request;
 			reply_error(&request, -EINTR);
-			free(unlink_kept(share, link));
+			free(unlink_deferred(share, link));
 			return true;
 		}
 	}
@@ -240,7 +240,7 @@ void share_free_all(struct loop *loop)
 {
 	while (loop->shares) {
 		while (loop->shares->first)
-			free(unlink_kept(loop->shares, &loop->shares->first));
+			free(unlink_deferred(loop->shares, &loop->shares->first));
 		share_remove(loop, loop->shares);
 	}
 }

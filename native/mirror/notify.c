@@ -34,7 +34,7 @@ static int notify(const struct cgfs_mirror *mirror, int code, struct iovec *part
 	return send_message(mirror->notify_fd, parts, n_parts);
 }
 
-static int forget_node(const struct cgfs_mirror *mirror, uint64_t node, int64_t offset)
+static int inval_node(const struct cgfs_mirror *mirror, uint64_t node, int64_t offset)
 {
 	struct fuse_notify_inval_inode_out out = {.ino = node, .off = offset};
 	struct iovec parts[2] = {[1] = {.iov_base = &out, .iov_len = sizeof(out)}};
@@ -43,15 +43,15 @@ static int forget_node(const struct cgfs_mirror *mirror, uint64_t node, int64_t 
 }
 
 /* Both return 0, or -ENOENT if the kernel does not know the node. */
-static int forget_attributes(const struct cgfs_mirror *mirror, uint64_t node)
+static int inval_attributes(const struct cgfs_mirror *mirror, uint64_t node)
 {
-	return forget_node(mirror, node, -1);
+	return inval_node(mirror, node, -1);
 }
 
 /* Its listing, too, which the kernel keeps: cgroup2 need not change a directory's times when entries come and go. */
-static int forget_listing(const struct cgfs_mirror *mirror, uint64_t dir)
+static int inval_listing(const struct cgfs_mirror *mirror, uint64_t dir)
 {
-	return forget_node(mirror, dir, 0);
+	return inval_node(mirror, dir, 0);
 }
 
 static void expire_name(const struct cgfs_mirror *mirror, uint64_t dir, const char *name)
@@ -108,7 +108,7 @@ static void expire_files(struct cgfs_mirror *mirror, uint64_t dir)
 {
 	const char *name;
 
-	if (forget_listing(mirror, dir))
+	if (inval_listing(mirror, dir))
 		return;
 	for (size_t i = 0; names_next(mirror, &i, &name) && !lanes_have_ended(stale_lanes(mirror));)
 		expire_name(mirror, dir, name);
@@ -157,7 +157,7 @@ void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand)
 {
 	switch ((enum expiry)errand->what) {
 	case EXPIRE_LISTING:
-		forget_listing(mirror, errand->node);
+		inval_listing(mirror, errand->node);
 		break;
 	case EXPIRE_NAME:
 		expire_name(mirror, errand->node, errand->text);
@@ -188,12 +188,12 @@ static bool forget_once(const struct cgfs_mirror *mirror, struct stale_round *ro
 	if (round->told[slot].number != round->number || round->told[slot].node != node) {
 		round->told[slot].number = round->number;
 		round->told[slot].node = node;
-		round->told[slot].known = !forget_attributes(mirror, node);
+		round->told[slot].known = !inval_attributes(mirror, node);
 	}
 	return round->told[slot].known;
 }
 
-bool stale_forget(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item)
+bool stale_inval(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item)
 {
 	if (item->what == STALE_CHILDREN || item->what == STALE_NAMELESS || item->what == STALE_ALL)
 		return false;

@@ -16,15 +16,15 @@
  */
 #define MAX_KEPT 64
 
-struct kept {
-	struct kept *next;
+struct removed_dir {
+	struct removed_dir *next;
 	uint64_t node;
 	int fd;
 };
 
 struct removed {
 	pthread_mutex_t lock;	/* guards the rest; taken before no other */
-	struct kept *first;	/* the newest */
+	struct removed_dir *first;	/* the newest */
 	atomic_uint count;	/* also read without the lock, to see that there is nothing to forget */
 };
 
@@ -50,60 +50,60 @@ void removed_destroy(struct cgfs_mirror *mirror)
 	mirror->removed = NULL;
 }
 
-static void kept_free(struct kept *kept)
+static void removed_dir_free(struct removed_dir *dir)
 {
-	if (!kept)
+	if (!dir)
 		return;
-	close(kept->fd);
-	free(kept);
+	close(dir->fd);
+	free(dir);
 }
 
 /* Called with the lock held. Unlinks and returns the one that *link points to; NULL if that is none. */
-static struct kept *take(struct removed *removed, struct kept **link)
+static struct removed_dir *take(struct removed *removed, struct removed_dir **link)
 {
-	struct kept *kept = *link;
+	struct removed_dir *dir = *link;
 
-	if (kept) {
-		*link = kept->next;
+	if (dir) {
+		*link = dir->next;
 		removed->count--;
 	}
-	return kept;
+	return dir;
 }
 
 void removed_keep(struct cgfs_mirror *mirror, uint64_t node, int fd)
 {
 	struct removed *removed = mirror->removed;
-	struct kept *kept = malloc(sizeof(*kept)), *oldest = NULL, **link;
+	struct removed_dir *dir = malloc(sizeof(*dir)), *oldest = NULL, **link;
 
-	if (!kept) {
+	if (!dir) {
 		close(fd);
 		return;
 	}
 	pthread_mutex_lock(&removed->lock);
-	*kept = (struct kept){.next = removed->first, .node = node, .fd = fd};
-	removed->first = kept;
+	*dir = (struct removed_dir){.next = removed->first, .node = node, .fd = fd};
+	removed->first = dir;
 	if (++removed->count > MAX_KEPT) {
 		for (link = &removed->first; (*link)->next; link = &(*link)->next)
 			;
 		oldest = take(removed, link);
 	}
 	pthread_mutex_unlock(&removed->lock);
-	kept_free(oldest);
+	removed_dir_free(oldest);
 }
 
 void removed_forget(struct cgfs_mirror *mirror, uint64_t node)
 {
 	struct removed *removed = mirror->removed;
-	struct kept **link, *kept;
+	struct removed_dir **link, *dir;
 
 	if (!removed->count)
 		return;
 	pthread_mutex_lock(&removed->lock);
 	for (link = &removed->first; *link && (*link)->node != node; link = &(*link)->next)
 		;
-	kept = take(removed, link);
+	dir = take(removed, link);
 	pthread_mutex_unlock(&removed->lock);
-	kept_free(kept);
+	removed_dir_free(dir);
 }
 
 static int dup_of(int fd)
@@ -113,16 +113,16 @@ static int dup_of(int fd)
 	return copy < 0 ? -errno : copy;
 }
 
-static int open_kept(struct removed *removed, uint64_t node)
+static int open_removed(struct removed *removed, uint64_t node)
 {
-	const struct kept *kept;
+	const struct removed_dir *dir;
 	int fd = -ESTALE;
 
 	pthread_mutex_lock(&removed->lock);
-	for (kept = removed->first; kept && kept->node != node; kept = kept->next)
+	for (dir = removed->first; dir && dir->node != node; dir = dir->next)
 		;
-	if (kept)
-		fd = dup_of(kept->fd);
+	if (dir)
+		fd = dup_of(dir->fd);
 	pthread_mutex_unlock(&removed->lock);
 	return fd;
 }
@@ -134,7 +134,7 @@ int node_open_even_removed(struct cgfs_mirror *mirror, uint64_t node)
 	if (fd == -ENOENT)
 		return dup_of(mirror->source_fd);	/* SOURCE itself */
 	if (fd == -ESTALE)
-		fd = open_kept(mirror->removed, node);
+		fd = open_removed(mirror->removed, node);
 	if (fd == -ESTALE)
 		fd = backing_open_path(mirror, node);
 	if (fd == -ESTALE)

@@ -128,7 +128,7 @@ static void tell(struct stale *stale, struct list *due)
 	pthread_mutex_unlock(&stale->lock);
 	stale->round.number++;
 	for (struct stale_item *item = due->first; item; item = item->next)
-		any |= stale_forget(stale->mirror, &stale->round, item);
+		any |= stale_inval(stale->mirror, &stale->round, item);
 	pthread_mutex_lock(&stale->lock);
 	if (any)
 		pause_between(stale);

@@ -29,7 +29,7 @@ struct stale_round {
 };
 
 /* notify.c: the first step: tell at once what needs no lock: of a node once in a round, as a rule. Returns whether there is any. */
-bool stale_forget(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item);
+bool stale_inval(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item);
 /* notify.c: the second: give to the lanes what needs one. */
 void stale_give_to_lanes(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item);
 /* What the lanes do. The directory's lock is taken. */

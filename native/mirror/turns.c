@@ -32,13 +32,15 @@ static void forget_the_slow(struct turns *turns)
 
 static bool is_free(const struct turns *turns, uint64_t user)
 {
-	unsigned int n_user = 0, n_others = 0;
+	unsigned int n_user = 0, n_not_root = 0, most = turns->of_user;
 
 	for (const struct turn *turn = turns->having; turn; turn = turn->next) {
 		n_user += turn->user == user;
-		n_others += turn->user != 0;
+		n_not_root += turn->user != 0;
 	}
-	return n_user < (user && n_others >= turns->of_all ? 1 : turns->of_user);
+	if (user && n_not_root >= turns->of_all)
+		most = 1;
+	return n_user < most;
 }
 
 /* Let those begin who have waited longest, as many as may. */

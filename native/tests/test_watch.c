@@ -290,11 +290,11 @@ TEST(stale_tells_of_a_node_once_in_a_round)
 
 	connection_open(&connection);
 	for (round.number = 1; round.number < 3; round.number++) {
-		stale_forget(connection.mirror, &round, &made);
+		stale_inval(connection.mirror, &round, &made);
 		CHECK(connection_has_answer(&connection));
 		wait_for_node(&connection, 1);
-		stale_forget(connection.mirror, &round, &made);
-		stale_forget(connection.mirror, &round, &changed);
+		stale_inval(connection.mirror, &round, &made);
+		stale_inval(connection.mirror, &round, &changed);
 		CHECK(!connection_has_answer(&connection));
 		CHECK(made.known && changed.known);
 	}
