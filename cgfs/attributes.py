@@ -20,6 +20,8 @@ MODE = 0o644
 """Where nobody has changed it."""
 _PERMISSIONS = 0o777
 """The bits that mean something on a file that is never run."""
+_HIGHEST = {"uid": 2**32 - 2, "gid": 2**32 - 2, "mode": _PERMISSIONS, "changed_at_ns": 2**63 - 1}
+"""What is kept, and its highest value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,10 @@ def _kept(cgroup_fd: int, file: ControlFile) -> dict[str, int]:
         return {}
     try:
         value = json.loads(data)
-        return {name: int(value[name]) for name in ("uid", "gid", "mode", "changed_at_ns") if name in value}
-    except (ValueError, TypeError):
+        kept = {name: int(value[name]) for name in _HIGHEST if name in value}
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return {}
+    return kept if all(0 <= number <= _HIGHEST[name] for name, number in kept.items()) else {}
 
 
 def attribute(file: ControlFile) -> str:

@@ -40,7 +40,7 @@ def act(environment: Mapping[str, str], mirror: Callable[[], Path], restore: Cal
     if action == SAVE:
         write_file(document, to_json(save(cgroup, subtree(cgroup))).encode(), mode=0o600)
     elif document.exists():
-        restore(from_json(document.read_text(encoding="utf-8")), cgroup)
+        restore(from_json(document.read_bytes()), cgroup)
 
 
 def cgroup_of(pid: int) -> Path:

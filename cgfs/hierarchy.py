@@ -24,7 +24,7 @@ from cgfs.cgroup import open_cgroup
 from cgfs.control import CONTROL_FILES, ControlFile
 from cgfs.descriptor import Descriptor
 from cgfs.errors import GONE
-from cgfs.text_filter import Counters, counters
+from cgfs.text_filter import Counters, counters, text_of
 
 log = logging.getLogger(__name__)
 
@@ -230,6 +230,8 @@ def _in_force(chain: list[_Ancestor], file: ControlFile) -> Iterator[InForce]:
             continue
         with program:
             inside = None if share is None else guard.inside_of(program, file, share.cgroup_id)
+            if share is not None and share is not shares[0] and (inside or _is_for(share.cgroup_id, program)):
+                continue  # the kernel runs it here as well, and it lets everything through
             yield InForce(
                 cgroup=None if share is None else share.path,
                 own=share is shares[0],
@@ -239,6 +241,12 @@ def _in_force(chain: list[_Ancestor], file: ControlFile) -> Iterator[InForce]:
                 guard_id=None if inside is None else prog_id,
                 counters=counters(program),
             )
+
+
+def _is_for(cgroup_id: int, program: bpf.Program) -> bool:
+    """Whether *program* is a text filter for that cgroup's own members only."""
+    stored = text_of(program)
+    return stored is not None and stored.only_cgroup_id == cgroup_id
 
 
 def _attached(cgroup_fd: int, file: ControlFile) -> bpf.AttachedPrograms:

@@ -111,7 +111,7 @@ def _decode(data: bytes) -> Note:
             for each in value["programs"]
         )
         return Note(programs, None if value["last"] is None else _stamp(value["last"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return Note()
 
 

@@ -5,8 +5,9 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from cgfs.bpf import ProgType
 from cgfs.checkpoint.document import Document, FileState
-from cgfs.control import CONTROL_FILES, SetProgram, parse
+from cgfs.control import CONTROL_FILES, SetProgram, by_name, parse
 from cgfs.errors import GONE
 from cgfs.hierarchy import children_of
 from cgfs.store.objects import ObjectStore
@@ -55,23 +56,28 @@ def save(top: Path, cgroups: Iterable[Path], programs: ObjectStore | None = None
     return document
 
 
-def tags(document: Document) -> set[str]:
-    """The tags of all `bpf:` lines in *document*."""
-    lines = (line for files in document.cgroups.values() for state in files.values() for line in lines_of(state))
-    commands = (parse(line.encode("ascii")) for line in lines)
-    return {command.tag for command in commands if isinstance(command, SetProgram)}
-
-
 def lines_of(state: FileState) -> list[str]:
-    return state.content.splitlines()
+    return state.content.removesuffix("\n").split("\n")
 
 
 def missing_programs(document: Document, programs: ObjectStore) -> list[str]:
-    """The tags in *document* that no object of the store has."""
-    return sorted(tags(document) - {entry.tag for entry in programs.entries()})
+    """The tags in *document* that no object of the store has, for the files in which they are."""
+    missing = _named(document) - {(entry.prog_type, entry.tag) for entry in programs.entries()}
+    return sorted({tag for _, tag in missing})
+
+
+def _named(document: Document) -> set[tuple[ProgType, str]]:
+    """The programs of all `bpf:` lines in *document*."""
+    found = set()
+    for files in document.cgroups.values():
+        for name, state in files.items():
+            commands = (parse(line.encode("ascii")) for line in lines_of(state))
+            tags = (command.tag for command in commands if isinstance(command, SetProgram))
+            found |= {(by_name(name).prog_type, tag) for tag in tags}
+    return found
 
 
 def _objects(document: Document, programs: ObjectStore) -> dict[str, bytes]:
-    wanted = tags(document)
-    digests = {entry.key.partition(":")[0] for entry in programs.entries() if entry.tag in wanted}
+    wanted = _named(document)
+    digests = {entry.key.partition(":")[0] for entry in programs.entries() if (entry.prog_type, entry.tag) in wanted}
     return {digest: programs.content(digest) for digest in sorted(digests)}

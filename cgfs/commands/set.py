@@ -1,5 +1,6 @@
 """`cgfs set`: a filter for people who write no BPF."""
 
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def command(cgroup: Path, hook: ControlFile, expression: str, mode: Mode) -> Non
         line = parse(expression.encode())
         if isinstance(line, SetText) and line.mode is not Mode.DEFAULT:
             raise click.UsageError(f"write the mode as an option: --{line.mode.value}")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # libpcap may take minutes, in which Python heeds none
     if expression == "none":
         client.detach(cgroup / hook.name)
         return

@@ -2,9 +2,11 @@
 
 An object lies at DIRECTORY/SHA256.o, and what it holds at DIRECTORY/SHA256.json, which is written last: an object
 without it is a leftover of a power cut, and no entry. The permission bits and owner of the object file say who may use
-its programs. The hash is checked at every load.
+its programs. The hash is checked at every load. Tags are the kernel's, and another release may have others: what an
+object holds is found out anew then.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 DIRECTORY = Path("/var/lib/cgfs/programs")
 LARGEST_OBJECT = 16 << 20
 _TYPES = {file.prog_type for file in CONTROL_FILES}
+_HOOKS = {(file.prog_type, file.attach_type) for file in CONTROL_FILES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,8 @@ class ObjectStore:
             kinds = " or ".join(sorted(kind.name.lower() for kind in _TYPES))
             raise OSError(errno.EINVAL, f"the object has no program of type {kinds}: its section's name says the type")
         self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if not self._index(digest).exists():
-            durable.write_file(self._object(digest), content, mode=0o600)
-            durable.write_file(self._index(digest), _format(programs), mode=0o644)
+        durable.write_file(self._object(digest), content, mode=0o600)
+        durable.write_file(self._index(digest), _format(programs), mode=0o644)
         os.chown(self._object(digest), uid, gid)
         os.chmod(self._object(digest), mode)
         return digest
@@ -69,7 +71,8 @@ class ObjectStore:
     def remove(self, digest: str) -> None:
         """Forget the object with this SHA-256. Raises OSError ENOENT if it is not there."""
         durable.remove_file(self._index(digest))
-        durable.remove_file(self._object(digest))
+        with contextlib.suppress(FileNotFoundError):
+            durable.remove_file(self._object(digest))
 
     def content(self, digest: str) -> bytes:
         """The object's bytes. Raises OSError: ENOENT, or EBADMSG if they are no longer what was added."""
@@ -89,11 +92,11 @@ class ObjectStore:
         """All programs of all objects. What is damaged is no entry."""
         for digest in self.digests():
             try:
-                programs = _parse(self._index(digest).read_bytes())
+                programs = self._programs(digest)
                 status = self._object(digest).stat()
             except FileNotFoundError:
                 continue
-            except (KeyError, TypeError, ValueError):
+            except (OSError, KeyError, TypeError, ValueError, RecursionError):
                 log.warning("%s is damaged: remove the file and add the object again", self._index(digest))
                 continue
             for program in programs:
@@ -117,6 +120,15 @@ class ObjectStore:
         content = self.content(digest)
         return load_object_bytes(content, name, prog_type=file.prog_type, attach_type=file.attach_type)
 
+    def _programs(self, digest: str) -> list[StoredProgram]:
+        """Raises OSError, or KeyError, TypeError, ValueError or RecursionError if the index is none."""
+        programs, release = _parse(self._index(digest).read_bytes())
+        if release == os.uname().release or os.geteuid() != 0:
+            return programs
+        programs = programs_in(self.content(digest))
+        durable.write_file(self._index(digest), _format(programs), mode=0o644)
+        return programs
+
     def _object(self, digest: str) -> Path:
         return self.directory / f"{digest}.o"
 
@@ -131,7 +143,7 @@ def programs_in(content: bytes) -> list[StoredProgram]:
     """
     found = []
     for program in programs_of_object(content):
-        if program.prog_type in _TYPES:
+        if (program.prog_type, program.expected_attach_type) in _HOOKS:
             with load_object_bytes(content, program.name) as loaded:
                 tag, instructions = loaded.info().tag, instructions_of(loaded)
             found.append(StoredProgram(program.section, program.name, program.prog_type, tag, instructions))
@@ -140,10 +152,15 @@ def programs_in(content: bytes) -> list[StoredProgram]:
 
 def _format(programs: list[StoredProgram]) -> bytes:
     rows = [asdict(each) | {"prog_type": each.prog_type.name} for each in programs]
-    return json.dumps({"version": 1, "programs": rows}, indent=2).encode() + b"\n"
+    return json.dumps({"version": 1, "kernel": os.uname().release, "programs": rows}, indent=2).encode() + b"\n"
 
 
-def _parse(index: bytes) -> list[StoredProgram]:
-    """Raises KeyError, TypeError or ValueError if it is no index."""
-    rows = json.loads(index)["programs"]
-    return [StoredProgram(**(row | {"prog_type": ProgType[row["prog_type"]]})) for row in rows]
+def _parse(index: bytes) -> tuple[list[StoredProgram], str]:
+    """With the release of the kernel that it is true of. Raises KeyError, TypeError, ValueError or RecursionError if it
+    is no index.
+    """
+    value = json.loads(index)
+    programs = [StoredProgram(**(row | {"prog_type": ProgType[row["prog_type"]]})) for row in value["programs"]]
+    if not all(isinstance(text, str) for each in programs for text in (each.section, each.name, each.tag)):
+        raise ValueError("names and tags are strings")
+    return programs, value.get("kernel", "")

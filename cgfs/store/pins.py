@@ -46,13 +46,14 @@ class PinStore:
         path = self.directory / f"{uid}-{info.id}-{info.tag}"
         kept = path if path.exists() else self._alike(program, uid, info.tag)
         if kept is None:
+            kept = path
             self._make_room(uid, _memory_of(program))
-            program.pin(path)
-            os.chmod(path, 0o600)
-            os.chown(path, uid, gid)
+            program.pin(kept)
+        os.chmod(kept, 0o600)
+        os.chown(kept, uid, gid)  # one that was here, too: a daemon may have been killed before it came to this
         if len(self._kept) >= _MOST_REMEMBERED:
             self._kept.clear()
-        self._kept[key] = kept or path
+        self._kept[key] = kept
 
     def remove(self, key: str) -> None:
         """Remove the pin named *key*. Raises OSError ENOENT if it is not there."""

@@ -113,6 +113,15 @@ def test_programs_that_do_the_same_have_one_pin(pins: PinStore) -> None:
         assert ids_of(pins, BOB) == [second.info().id]
 
 
+def test_one_that_a_killed_daemon_has_left_with_the_wrong_owner_is_given_to_its_user(pins: PinStore) -> None:
+    code = programs.return_value(programs.ALLOW, salt=next(_numbers))
+    with Program.load(ProgType.CGROUP_SOCK, code, name="cgfs_test") as program:
+        program.pin(pins.directory / f"{ALICE.uid}-{program.info().id}-{program.info().tag}")
+        assert ids_of(pins, ALICE) == []
+        pins.keep(program, ALICE.uid, ALICE.gid)
+        assert ids_of(pins, ALICE) == [program.info().id]
+
+
 def test_what_was_removed_is_kept_again(pins: PinStore) -> None:
     with Program.load(ProgType.CGROUP_SOCK, programs.return_value(1), name="cgfs_test") as program:
         for _ in range(3):

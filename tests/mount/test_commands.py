@@ -208,16 +208,24 @@ def test_show_is_readable(twin: Twin, tmp_path: Path) -> None:
 
 def test_of_a_guarded_program_it_is_the_program_that_is_shown(twin: Twin, tmp_path: Path) -> None:
     """Not the guard, which is attached."""
-    inner = twin.mirror / "inner"
-    inner.mkdir()
     deny = compile_verdict(tmp_path, Hook.SOCKET_CREATE, DENY)
     succeed("attach", "--nonrecursive", twin.mirror, "socket-create", deny)
-    (shown,) = in_force(inner, Hook.SOCKET_CREATE)
+    (shown,) = in_force(twin.mirror, Hook.SOCKET_CREATE)
     assert [shown["guard_id"]] == attached_ids(twin.native, Hook.SOCKET_CREATE)
     assert shown["id"] != shown["guard_id"]
     assert shown["name"] == "deny"
     assert shown["filter"] == f"bpf(nonrecursive):{shown['tag']}"
-    assert f"a BPF program, id {shown['id']}" in succeed("explain", inner, "socket-create")
+    assert f"a BPF program, id {shown['id']}" in succeed("explain", twin.mirror, "socket-create")
+
+
+def test_what_holds_for_one_cgroup_only_is_not_in_force_below_it(twin: Twin, tmp_path: Path) -> None:
+    (twin.mirror / "inner").mkdir()
+    succeed("attach", "--nonrecursive", twin.mirror, "egress", compile_verdict(tmp_path, Hook.EGRESS, DENY))
+    succeed("set", "--nonrecursive", twin.mirror, "socket-create", "inet")
+    for hook in (Hook.EGRESS, Hook.SOCKET_CREATE):
+        assert len(effective_ids(twin.native / "inner", hook)) == 1
+        assert in_force(twin.mirror / "inner", hook) == []
+        assert [each["own"] for each in in_force(twin.mirror, hook)] == [True]
 
 
 @pytest.mark.parametrize(("flags", "words"), [(ALLOW_MULTI, "multi"), (ALLOW_OVERRIDE, "override"), (0, "")])

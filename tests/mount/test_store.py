@@ -1,6 +1,7 @@
 """The program store: programs that a control file takes by their tag, and who may use them."""
 
 import errno
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from tests.support.child import run
 from tests.support.command import assert_refused, cgfs, succeed
 from tests.support.daemon import Overlay
 from tests.support.network import can_create_socket
-from tests.support.objects import compile_source
+from tests.support.objects import compile_source, compile_verdict
 from tests.support.programs import CONTROL_FILE, DENY, Hook, fdinfo_tag, program
 from tests.support.users import ALICE, Identity, delegate
 
@@ -204,6 +205,16 @@ def test_an_object_that_is_added_again_has_the_new_owner_and_mode(deny_object: P
     succeed("program", "add", deny_object)
     (entry,) = [entry for entry in default_store().objects.entries() if f"bpf:{entry.tag}" == tag]
     assert (entry.uid, entry.mode) == (0, 0o600)
+
+
+def test_the_objects_that_are_saved_are_those_of_the_files_types(twin: Twin, tmp_path: Path) -> None:
+    """A packet filter that nobody has added has the tag of a socket filter that somebody has."""
+    succeed("attach", twin.mirror, "egress", compile_verdict(tmp_path, Hook.EGRESS, DENY))
+    line = succeed("program", "add", compile_verdict(tmp_path, Hook.SOCKET_CREATE, DENY)).split()[0]
+    assert (twin.mirror / CONTROL_FILE[Hook.EGRESS]).read_text() == f"{line}\n"
+    done = cgfs("save", "--with-programs", twin.mirror)
+    assert json.loads(done.stdout)["programs"] == {}
+    assert f"{line} is in no object" in done.stderr
 
 
 def test_list_says_what_survives_a_reboot(twin: Twin, deny_object: Path) -> None:
