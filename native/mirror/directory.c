@@ -141,7 +141,7 @@ static int remove_as_caller(const struct request *request, int parent, const cha
 static int remove_directory(struct request *request, const char *name)
 {
 	CLEANUP_FD int parent = open_directory(request);
-	uint64_t id, node = 0;
+	uint64_t user = descriptor_user(request), id, node = 0;
 	int error, fd;
 
 	if (parent < 0)
@@ -149,7 +149,7 @@ static int remove_directory(struct request *request, const char *name)
 	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd >= 0 && kernfs_id_at(fd, "", AT_EMPTY_PATH, &id) == 0) {
 		node = node_id(request->mirror, NULL, id);
-		removed_keep(request->mirror, node, fd);
+		removed_keep(request->mirror, user, node, fd);
 	} else {
 		close_fd(&fd);
 	}

@@ -7,8 +7,8 @@
  * credentials that registered the backing file: the daemon's. So what cgroup2 judges by the credentials of whoever
  * opened the file is written here, on a descriptor opened as the caller: migrations (cgroup.procs, cgroup.threads) and
  * pressure triggers. No other handler asks for credentials, neither the file's nor the task's (by the cap_capable
- * tracepoint, and the source of Linux 6.18). cgroup.subtree_control is written here because the mirror has to know of
- * it: it makes and removes files.
+ * tracepoint, and the source of Linux 6.18). What makes and removes files (cgroup.subtree_control and others) is written
+ * here because the mirror has to know of it: who has written is to see what came of it.
  *
  * An open for reading only needs no credentials of the caller's: the kernel has checked the permissions before it asks
  * (default_permissions), and no handler judges a read.
@@ -32,7 +32,7 @@ static bool holds_pids(enum file_kind kind)
 
 static bool judged_by_opener(enum file_kind kind)
 {
-	return holds_pids(kind) || kind == KIND_SUBTREE_CONTROL || kind == KIND_PRESSURE;
+	return holds_pids(kind) || kind == KIND_PRESSURE;
 }
 
 /* Open the file with that identity. Who is what the daemon is does it by handle: only he may, and it is faster. */
@@ -96,7 +96,8 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	struct cgfs_mirror *mirror = request->mirror;
 	uint64_t node = request->header->nodeid;
 	bool writes = !reads_only(flags);
-	bool ours = !mirror->passthrough || (writes && judged_by_opener(node_kind(node)));
+	enum file_kind kind = node_kind(node);
+	bool ours = !mirror->passthrough || (writes && (judged_by_opener(kind) || kind == KIND_SWITCH));
 	CLEANUP_FD int path_fd = -1;
 	CLEANUP_FD int fd = -1;
 	int kept, error = 0;
@@ -299,8 +300,8 @@ void handle_write(struct request *request)
 		taken = write_pid(request, file, (const char *)(in + 1), in->size);
 	else
 		taken = write_as_caller(request, file, (const char *)(in + 1), in->size);
-	if (taken >= 0 && node_kind(file->node) == KIND_SUBTREE_CONTROL)
-		watch_settle(request->mirror);	/* the files of the children have changed */
+	if (taken >= 0 && node_kind(file->node) == KIND_SWITCH)
+		watch_settle(request->mirror);
 	file_put(file);
 	out.size = taken;
 	if (taken < 0)

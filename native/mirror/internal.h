@@ -137,7 +137,7 @@ enum file_kind {
 	KIND_PLAIN,
 	KIND_PROCS,		/* cgroup.procs */
 	KIND_THREADS,		/* cgroup.threads */
-	KIND_SUBTREE_CONTROL,	/* cgroup.subtree_control */
+	KIND_SWITCH,		/* what brings other files, and takes them away (watch_switches) */
 	KIND_PRESSURE,		/* *.pressure with a trigger: all but cgroup.pressure */
 	KIND_EVENTS,		/* *.events and *.events.local */
 };
@@ -375,8 +375,8 @@ int file_open_path(struct cgfs_mirror *mirror, uint64_t node);
 
 int removed_create(struct cgfs_mirror *mirror);
 void removed_destroy(struct cgfs_mirror *mirror);
-/* Keep fd (taken over; O_PATH) of a directory that is being removed, until the kernel forgets the node. */
-void removed_keep(struct cgfs_mirror *mirror, uint64_t node, int fd);
+/* Keep fd (taken over; O_PATH) of a directory that that user removes, until the kernel forgets the node. */
+void removed_keep(struct cgfs_mirror *mirror, uint64_t user, uint64_t node, int fd);
 void removed_forget(struct cgfs_mirror *mirror, uint64_t node);
 
 /* --- poll.c ----------------------------------------------------------------------------------------------------------- */
@@ -421,6 +421,8 @@ void watch_settle(struct cgfs_mirror *mirror);
  * known. Takes locks of directories.
  */
 void watch_find_switch(struct cgfs_mirror *mirror, uint64_t file);
+/* Whether what is written to files of that name brings other files, or takes them away. */
+bool watch_switches(const char *name);
 /* The kernel does not believe any more that there is a name for that node, which was removed. */
 void watch_note_expired(struct cgfs_mirror *mirror, uint64_t node);
 

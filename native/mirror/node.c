@@ -25,9 +25,9 @@ enum file_kind kind_of_name(const char *name)
 		return KIND_PROCS;
 	if (strcmp(name, "cgroup.threads") == 0)
 		return KIND_THREADS;
-	if (strcmp(name, "cgroup.subtree_control") == 0)
-		return KIND_SUBTREE_CONTROL;
-	if (has_suffix(name, ".pressure") && strcmp(name, "cgroup.pressure") != 0)
+	if (watch_switches(name))
+		return KIND_SWITCH;
+	if (has_suffix(name, ".pressure"))
 		return KIND_PRESSURE;
 	if (has_suffix(name, ".events") || has_suffix(name, ".events.local"))
 		return KIND_EVENTS;

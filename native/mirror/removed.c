@@ -11,13 +11,16 @@
 #include <stdlib.h>
 
 /*
- * Of more, the oldest are given up, and answer ESTALE: nobody must be able to use up the daemon's descriptors. The kernel
- * may remember a removed directory for long, since a file that was open in it stays in its cache.
+ * Of more that a user has removed, and of more in all, the oldest are given up, and answer ESTALE: nobody must be able to
+ * use up the daemon's descriptors. The kernel may remember a removed directory for long, since a file that was open in it
+ * stays in its cache.
  */
-#define MAX_KEPT 64
+#define MAX_OF_USER 64
+#define MAX_KEPT 1024
 
 struct removed_dir {
 	struct removed_dir *next;
+	uint64_t user;
 	uint64_t node;
 	int fd;
 };
@@ -25,6 +28,7 @@ struct removed_dir {
 struct removed {
 	pthread_mutex_t lock;	/* guards the rest; taken before no other */
 	struct removed_dir *first;	/* the newest */
+	unsigned int max;
 	atomic_uint count;	/* also read without the lock, to see that there is nothing to forget */
 };
 
@@ -34,6 +38,7 @@ int removed_create(struct cgfs_mirror *mirror)
 	if (!mirror->removed)
 		return -ENOMEM;
 	pthread_mutex_init(&mirror->removed->lock, NULL);
+	mirror->removed->max = descriptors_spare(mirror, MAX_KEPT);
 	return 0;
 }
 
@@ -70,25 +75,42 @@ static struct removed_dir *take(struct removed *removed, struct removed_dir **li
 	return dir;
 }
 
-void removed_keep(struct cgfs_mirror *mirror, uint64_t node, int fd)
+/* Called with the lock held, after that user's was added. Where the one is linked that is too much; NULL if none is. */
+static struct removed_dir **too_much(struct removed *removed, uint64_t user)
+{
+	struct removed_dir **oldest = NULL, **oldest_of_user = NULL;
+	unsigned int n_user = 0;
+
+	for (struct removed_dir **link = &removed->first; *link; link = &(*link)->next) {
+		oldest = link;
+		if ((*link)->user != user)
+			continue;
+		oldest_of_user = link;
+		n_user++;
+	}
+	if (n_user > MAX_OF_USER)
+		return oldest_of_user;
+	return removed->count > removed->max ? oldest : NULL;
+}
+
+void removed_keep(struct cgfs_mirror *mirror, uint64_t user, uint64_t node, int fd)
 {
 	struct removed *removed = mirror->removed;
-	struct removed_dir *dir = malloc(sizeof(*dir)), *oldest = NULL, **link;
+	struct removed_dir *dir = malloc(sizeof(*dir)), *given_up = NULL, **link;
 
 	if (!dir) {
 		close(fd);
 		return;
 	}
 	pthread_mutex_lock(&removed->lock);
-	*dir = (struct removed_dir){.next = removed->first, .node = node, .fd = fd};
+	*dir = (struct removed_dir){.next = removed->first, .user = user, .node = node, .fd = fd};
 	removed->first = dir;
-	if (++removed->count > MAX_KEPT) {
-		for (link = &removed->first; (*link)->next; link = &(*link)->next)
-			;
-		oldest = take(removed, link);
-	}
+	removed->count++;
+	link = too_much(removed, user);
+	if (link)
+		given_up = take(removed, link);
 	pthread_mutex_unlock(&removed->lock);
-	removed_dir_free(oldest);
+	removed_dir_free(given_up);
 }
 
 void removed_forget(struct cgfs_mirror *mirror, uint64_t node)

@@ -180,6 +180,15 @@ static const struct {
 };
 #define N_SWITCHES (sizeof(switches) / sizeof(switches[0]))
 
+bool watch_switches(const char *name)
+{
+	for (size_t i = 0; i < N_SWITCHES; i++) {
+		if (strcmp(name, switches[i].name) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void on_switched(struct cgfs_mirror *mirror, size_t index, uint64_t dir)
 {
 	mirror->watch->removals++;

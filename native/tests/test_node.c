@@ -12,9 +12,9 @@ TEST(node_kind_follows_from_the_name)
 		enum file_kind kind;
 	} cases[] = {
 		{ "cgroup.procs", KIND_PROCS }, { "cgroup.threads", KIND_THREADS },
-		{ "cgroup.subtree_control", KIND_SUBTREE_CONTROL },
+		{ "cgroup.subtree_control", KIND_SWITCH }, { "cgroup.type", KIND_SWITCH },
 		{ "cpu.pressure", KIND_PRESSURE }, { "memory.pressure", KIND_PRESSURE }, { "irq.pressure", KIND_PRESSURE },
-		{ "cgroup.pressure", KIND_PLAIN }, { ".pressure", KIND_PLAIN },
+		{ "cgroup.pressure", KIND_SWITCH }, { ".pressure", KIND_PLAIN },
 		{ "cgroup.events", KIND_EVENTS }, { "memory.events", KIND_EVENTS }, { "memory.events.local", KIND_EVENTS },
 		{ "cgroup.controllers", KIND_PLAIN }, { "cgroup.procs2", KIND_PLAIN }, { "events", KIND_PLAIN },
 	};

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "connection.h"
 #include "test.h"
@@ -91,6 +92,22 @@ TEST(removed_directories_that_are_never_forgotten_cost_a_bounded_number_of_descr
 		last = make_and_remove(&connection);
 	CHECK(count_descriptors() <= before + 100);
 	CHECK(getattr_error(&connection, first) == -ESTALE && getattr_error(&connection, last) == 0);
+	connection_close(&connection);
+}
+
+TEST(removed_directories_of_one_user_are_not_given_up_for_those_of_another)
+{
+	struct connection connection;
+	uint64_t theirs;
+
+	connection_open(&connection);
+	CHECK(chmod(connection.source, 0777) == 0);
+	connection.uid = 1000;
+	theirs = make_and_remove(&connection);
+	connection.uid = 0;
+	for (int i = 0; i < 200; i++)
+		make_and_remove(&connection);
+	CHECK(getattr_error(&connection, theirs) == 0);
 	connection_close(&connection);
 }
 

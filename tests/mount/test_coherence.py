@@ -112,6 +112,15 @@ def test_files_that_the_kernel_hides_and_shows_again_are_not_believed(twin: Twin
         assert seen(child.mirror / "cpu.pressure") != errno.ENOENT
 
 
+def test_what_is_hidden_through_the_mirror_is_gone_at_once(twin: Twin) -> None:
+    child = cache(twin)
+    for _ in range(30):
+        for word, there in (("0", False), ("1", True)):
+            (child.mirror / "cgroup.pressure").write_text(word)
+            assert ("cpu.pressure" in os.listdir(child.mirror)) == there
+            assert (seen(child.mirror / "cpu.pressure") != errno.ENOENT) == there
+
+
 def test_who_is_in_a_directory_stays_in_it_whatever_others_change(twin: Twin) -> None:
     """What the kernel forgets of a directory is not the directory."""
     child = cache(twin)

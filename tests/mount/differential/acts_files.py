@@ -192,6 +192,14 @@ for _label, (_offset, _whence) in {
             return position, attempt(os.read, fd, 4)
 
 
+@act("read by sendfile what is open for reading and writing")
+def sendfile_both(scene: Scene) -> object:
+    reader, writer = os.pipe()
+    with Descriptor(scene.a / "cgroup.type", os.O_RDWR) as source, os.fdopen(reader, "rb"), os.fdopen(writer, "wb"):
+        sent = os.sendfile(writer, source, None, 4096)
+        return sent, os.pread(source, 4096, 0)
+
+
 WRITABLE = ("cgroup.freeze", "cgroup.procs", "cgroup.max.depth", "cgroup.subtree_control")
 
 for _file in WRITABLE:
