@@ -59,7 +59,7 @@ static bool read_notes(const struct cgfs_untouched *untouched, int dir, size_t i
 			length = fgetxattr(dir, names[i], state->notes + state->notes_size + sizeof(length), (size_t)room);
 		if (length == 0 || length > room || (length < 0 && errno != ENODATA))
 			return false;
-		state->is_noted |= length > 0;
+		state->has_notes |= length > 0;
 		memcpy(state->notes + state->notes_size, &length, sizeof(length));
 		state->notes_size += sizeof(length) + (length > 0 ? (size_t)length : 0);
 	}
@@ -73,12 +73,12 @@ static void read_attached(const struct cgfs_mirror *mirror, int dir, uint64_t no
 
 	state->node = node;
 	state->notes_size = state->revision = 0;
-	state->is_noted = state->is_whole = state->is_empty = false;
+	state->has_notes = state->is_complete = state->nothing_attached = false;
 	if (dir < 0 || !mirror->untouched.content || !mirror->control_attach_types)
 		return;
 	if (cgfs_prog_query(dir, mirror->control_attach_types[node_control_index(node)], 0, NULL, 0, &query))
 		return;
-	state->is_empty = !query.count;
+	state->nothing_attached = !query.count;
 	state->revision = query.revision;
 }
 
@@ -92,12 +92,12 @@ const struct owner *known_owner(int dir, struct owner *space)
 	return space;
 }
 
-/* And the rest. */
-static void read_rest(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, struct state *state)
+/* What the revision does not tell of. */
+static void read_owner_and_notes(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, struct state *state)
 {
-	state->is_whole = owner && state->revision &&
-			  read_notes(&mirror->untouched, dir, node_control_index(state->node), state);
-	if (state->is_whole)
+	state->is_complete = owner && state->revision &&
+			     read_notes(&mirror->untouched, dir, node_control_index(state->node), state);
+	if (state->is_complete)
 		state->owner = *owner;
 }
 
@@ -177,10 +177,10 @@ bool known_attributes(const struct cgfs_mirror *mirror, int dir, const struct ow
 	const struct answer *answer;
 
 	read_attached(mirror, dir, node, state);
-	read_rest(mirror, dir, owner, state);
-	if (!state->is_whole)
+	read_owner_and_notes(mirror, dir, owner, state);
+	if (!state->is_complete)
 		return false;
-	if (state->is_empty && !state->is_noted) {
+	if (state->nothing_attached && !state->has_notes) {
 		*attr = untouched_attributes(&mirror->untouched, state);
 		return true;
 	}
@@ -217,10 +217,10 @@ struct content *known_content(const struct cgfs_mirror *mirror, int dir, uint64_
 	struct owner owner;
 
 	read_attached(mirror, dir, node, state);
-	if (state->is_empty)
+	if (state->nothing_attached)
 		return content_get(mirror->contents, untouched, strlen(untouched));
-	read_rest(mirror, dir, known_owner(dir, &owner), state);
-	if (!state->is_whole)
+	read_owner_and_notes(mirror, dir, known_owner(dir, &owner), state);
+	if (!state->is_complete)
 		return NULL;
 	pthread_mutex_lock(&known->lock);
 	answer = find(known, state);
@@ -237,7 +237,7 @@ void know(const struct cgfs_mirror *mirror, const struct state *state, const str
 	struct known *known = mirror->known;
 	struct answer *place = place_of(known, state->node);
 	size_t size = offsetof(struct state, notes) + state->notes_size;
-	struct state *copy = state->is_whole ? malloc(size) : NULL;
+	struct state *copy = state->is_complete ? malloc(size) : NULL;
 
 	if (!copy)
 		return;

@@ -37,9 +37,9 @@ struct state {
 	uint64_t node;
 	uint64_t revision;
 	struct owner owner;
-	bool is_whole;		/* all the rest is known */
-	bool is_empty;		/* nothing is attached, for sure */
-	bool is_noted;
+	bool is_complete;	/* all the rest was read */
+	bool nothing_attached;	/* for sure */
+	bool has_notes;
 	size_t notes_size;
 	char notes[NOTES_SIZE];
 };

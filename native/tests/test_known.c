@@ -189,7 +189,7 @@ TEST(known_is_listed_and_what_is_not_is_not)
 
 static struct state state_of(uint64_t node)
 {
-	return (struct state){.node = node, .revision = 1, .is_whole = true};
+	return (struct state){.node = node, .revision = 1, .is_complete = true};
 }
 
 TEST(known_contents_are_bounded)

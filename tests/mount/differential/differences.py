@@ -109,15 +109,15 @@ DIFFERENCES: tuple[Difference, ...] = (
         reads=Reads.BY_THE_DAEMON,
     ),
     Difference(
-        "a cgroup that others make, remove or change on cgroup2 is seen here within 100 milliseconds, not at once; until "
-        "then mkdir(2) in one that was removed, and a listing, may be ESTALE",
+        "a cgroup that others make, remove or change on cgroup2 is seen here within 100 milliseconds, not at once; "
+        "until then mkdir(2) in one that was removed, and a listing, may be ESTALE",
         "the kernel has to be told to forget what it knows of the mirror",
     ),
     Difference(
         "sendfile(2) and splice(2) from a descriptor of cgroup.procs, cgroup.threads, cgroup.subtree_control, "
         "cgroup.type or a pressure file that is open for reading *and* writing end too early",
-        "its reads and writes come to cgfs, and then the kernel splices from its page cache, which ends at the size, 0; "
-        "read(2) is whole",
+        "its reads and writes come to cgfs, and then the kernel splices from its page cache, which ends at the size, "
+        "0; read(2) is whole",
         ("read by sendfile what is open for reading and writing",),
         reads=Reads.PASS_THROUGH,
     ),
