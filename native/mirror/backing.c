@@ -167,30 +167,35 @@ static int use(struct cgfs_mirror *mirror, struct backing *backing, uint64_t use
 	return backing->id;
 }
 
+static bool is_believed(const struct cgfs_mirror *mirror, const struct backing *backing)
+{
+	return backing->removals == watch_removals(mirror) && !is_past(&backing->until);
+}
+
 /* The id of a backing whose file is certainly there; 0: there is none. */
-static int get_again(struct cgfs_mirror *mirror, uint64_t node, uint64_t user)
+static int get_again(struct cgfs_mirror *mirror, uint64_t node, uint64_t user, bool is_there)
 {
 	struct backings *backings = mirror->backings;
 	struct backing *backing;
 	int id = 0;
 
-	if (!watch_has_counted(mirror))
+	if (!is_there && !watch_has_counted(mirror))
 		return 0;
 	pthread_mutex_lock(&backings->lock);
 	backing = *find(backings, node);
-	if (backing && backing->path_fd >= 0 && backing->removals == watch_removals(mirror) && !is_past(&backing->until))
+	if (backing && backing->path_fd >= 0 && (is_there || is_believed(mirror, backing)))
 		id = use(mirror, backing, user);
 	pthread_mutex_unlock(&backings->lock);
 	return id;
 }
 
-int backing_get(const struct request *request, int *path_fd)
+int backing_get(const struct request *request, int *path_fd, bool is_there)
 {
 	struct cgfs_mirror *mirror = request->mirror;
 	struct backings *backings = mirror->backings;
 	uint64_t node = request->header->nodeid, user = descriptor_user(request), removals = watch_removals(mirror);
 	bool looks = *path_fd < 0;
-	int result = looks ? get_again(mirror, node, user) : 0;
+	int result = looks ? get_again(mirror, node, user, is_there) : 0;
 	struct backing **link;
 
 	if (result)

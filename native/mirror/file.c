@@ -35,44 +35,51 @@ static bool judged_by_opener(enum file_kind kind)
 	return holds_pids(kind) || kind == KIND_PRESSURE;
 }
 
-/* Open the file with that identity. Who is what the daemon is does it by handle: only he may, and it is faster. */
-static int open_with(const struct identity *identity, const struct request *request, int path_fd, uint32_t flags)
-{
-	flags &= O_ACCMODE | O_TRUNC;
-	return identity->changed ? reopen(path_fd, flags) : node_open(request->mirror, request->header->nodeid, (int)flags);
-}
-
-/* The open that the caller asks for, of a descriptor that is kept: with all that cgroup2 may ever judge it by. */
-static int open_as_caller(const struct request *request, int path_fd, uint32_t flags)
+/*
+ * The open that the caller asks for, of a descriptor that is kept: with all that cgroup2 may ever judge it by. Who is what
+ * the daemon is opens by handle: only he may, and it is faster. Of others *path_fd is the file's afterwards.
+ */
+static int open_as_caller(const struct request *request, uint32_t flags, int *path_fd)
 {
 	const struct fuse_in_header *header = request->header;
 	struct identity AS_CALLER identity = {};
-	int error = identity_take(&identity, header->pid, header->uid, header->gid, IDENTITY_CGROUP_NS);
+	int error;
 
-	return error ? error : open_with(&identity, request, path_fd, flags);
+	flags &= O_ACCMODE | O_TRUNC;
+	if (identity_is_own(header->pid, header->uid, header->gid))
+		return node_open(request->mirror, header->nodeid, (int)flags);
+	*path_fd = node_open_path(request->mirror, header->nodeid);
+	if (*path_fd < 0)
+		return *path_fd;
+	error = identity_take(&identity, header->pid, header->uid, header->gid, IDENTITY_CGROUP_NS);
+	return error ? error : reopen(*path_fd, flags);
 }
 
 /*
  * The open that the caller asks for, where the kernel then writes by itself. The owner's groups and capabilities do not
  * matter, and are not asked for, which would take longer than all else (to set-id bits they may matter; on these files
  * such bits mean nothing). Nor is there anything to be done for him that the kernel does not do, but for O_TRUNC.
- * Returns 0 or -errno.
+ * *path_fd is the file's afterwards. Returns 0 or -errno.
  */
-static int open_once(const struct request *request, int path_fd, uint32_t flags)
+static int open_once(const struct request *request, uint32_t flags, int *path_fd)
 {
 	const struct fuse_in_header *header = request->header;
 	mode_t needed = S_IWUSR | ((flags & O_ACCMODE) == O_WRONLY ? 0 : S_IRUSR);
-	bool owner = identity_owner_may(path_fd, header->uid, needed);
 	struct identity AS_CALLER identity = {};
 	int error, fd;
+	bool owner;
 
+	*path_fd = node_open_path(request->mirror, header->nodeid);
+	if (*path_fd < 0)
+		return *path_fd;
+	owner = identity_owner_may(*path_fd, header->uid, needed);
 	if (owner && !(flags & O_TRUNC) && !request->mirror->read_only)
 		return 0;
 	error = owner ? identity_take_owner(&identity, header->uid, header->gid)
 		      : identity_take(&identity, header->pid, header->uid, header->gid, 0);
 	if (error)
 		return error;
-	fd = open_with(&identity, request, path_fd, flags);
+	fd = reopen(*path_fd, flags & (O_ACCMODE | O_TRUNC));
 	if (fd < 0)
 		return fd;
 	close(fd);
@@ -102,20 +109,16 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	CLEANUP_FD int fd = -1;
 	int kept, error = 0;
 
-	if (ours || writes)
-		error = path_fd = node_open_path(mirror, node);
-	if (error < 0)
-		return error;
 	if (ours)
-		error = fd = writes ? open_as_caller(request, path_fd, flags) : reopen(path_fd, O_RDONLY);
+		error = fd = writes ? open_as_caller(request, flags, &path_fd) : node_open(mirror, node, O_RDONLY);
 	else if (writes)
-		error = open_once(request, path_fd, flags);
+		error = open_once(request, flags, &path_fd);
 	if (error < 0)
 		return error;
 	out->open_flags = FOPEN_NOFLUSH;
 	if (mirror->passthrough) {
 		out->open_flags |= FOPEN_PASSTHROUGH;
-		out->backing_id = backing_get(request, &path_fd);
+		out->backing_id = backing_get(request, &path_fd, ours);
 		if (out->backing_id < 0)
 			return out->backing_id;
 	}

@@ -184,6 +184,16 @@ static bool same_as_own(uint32_t tid, uint32_t uid, uint32_t gid)
 	       capabilities_to_take(tid, theirs.effective) == own.capabilities.effective;
 }
 
+bool identity_is_own(uint32_t tid, uint32_t uid, uint32_t gid)
+{
+	uint64_t cgroup_ns;
+
+	if (identity_init())
+		return false;
+	tid = identity_visible_tid(tid);
+	return same_as_own(tid, uid, gid) && !namespace_id(tid, "cgroup", &cgroup_ns) && cgroup_ns == own.namespaces.cgroup;
+}
+
 /* setfsuid() and setfsgid() do not say whether they failed: only the next call does. */
 static int set_file_id(long system_call, uint32_t id)
 {

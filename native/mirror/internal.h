@@ -268,6 +268,8 @@ struct own_namespaces {
 };
 const struct own_namespaces *identity_own_namespaces(void);
 int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_t gid, int flags);
+/* Whether there would be nothing to take on, with IDENTITY_CGROUP_NS: whoever is so may do what the daemon may. */
+bool identity_is_own(uint32_t tid, uint32_t uid, uint32_t gid);
 /* Be the daemon again. Aborts the process if that fails: a thread that is somebody else must not go on. */
 void identity_drop(struct identity *identity);
 #define AS_CALLER __attribute__((cleanup(identity_drop)))
@@ -331,9 +333,10 @@ void backings_destroy(struct cgfs_mirror *mirror);
 /*
  * One backing id per node that is open, counted. Returns the id (> 0) or -errno. Called as the daemon itself, never as
  * a caller. *path_fd is the file of the request's node (O_PATH); it is kept, and set to -1, if none is kept for the node. If it
- * is -1 the file is looked for here, where it is not known to be there.
+ * is -1 the file is looked for here, unless a descriptor of it is kept and it is_there, as the caller knows, or it is known
+ * to be.
  */
-int backing_get(const struct request *request, int *path_fd);
+int backing_get(const struct request *request, int *path_fd, bool is_there);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
 /* Something was removed: keep no descriptors of files that nobody has open. */
 void backings_let_go(struct cgfs_mirror *mirror);
