@@ -101,15 +101,10 @@ class Changes:
 
         self._change(node, who, "chmod or chown", act)
 
-    @contextlib.contextmanager
-    def refusals_logged(self, node: int, who: Credentials, what: str) -> Iterator[None]:
-        """An OSError of the `with` block, in which it is found out *what* is wanted, is logged."""
-        try:
-            yield
-        except OSError as error:
-            with opened(self._mirror, node) as target:
-                _log_refused(target, who, what, error)
-            raise
+    def log_refused(self, node: int, who: Credentials, what: str, error: OSError) -> None:
+        """*who* wanted *what*, which is no change that there could be, and was told so by *error*."""
+        with opened(self._mirror, node) as target:
+            _log_refused(target, who, what, error)
 
     @contextlib.contextmanager
     def looked_after(self) -> Iterator[None]:

@@ -49,8 +49,11 @@ class Operations:
 
     def write(self, node: int, opener: Credentials, caller: Caller, data: bytes) -> None:
         """Each write is one command, wherever in the file."""
-        with self._changes.refusals_logged(node, opener, data.decode("ascii", "replace")):
+        try:
             command = parse(data)
+        except OSError as error:
+            self._changes.log_refused(node, opener, data.decode("ascii", "replace"), error)
+            raise
         self._changes.command(node, command, caller, opener)
 
     def ioctl(self, node: int, opener: Credentials | None, caller: Caller, command: int, data: bytes) -> None:
@@ -58,8 +61,11 @@ class Operations:
             raise OSError(errno.ENOTTY, f"there is no ioctl {command:#x} on control files")
         if opener is None:
             raise OSError(errno.EBADF, "the file is not open for writing")
-        with self._changes.refusals_logged(node, opener, "attach"):
+        try:
             wanted = Attach.unpack(data)
+        except OSError as error:
+            self._changes.log_refused(node, opener, "attach", error)
+            raise
         self._changes.attach(node, wanted, caller, opener)
 
     def ended(self) -> None:
