@@ -40,7 +40,7 @@ def known(text: str) -> str | None:
     directories = [ROOTS]
     with suppress(OSError):
         directories.insert(0, _directory())
-    for directory in directories:
+    for directory in dict.fromkeys(directories):
         try:
             with _path(directory, text).open("rb") as file:
                 expression = file.read(_LONGEST).decode()

@@ -13,6 +13,7 @@ detach them, and a descendant that had a program before would not be restricted.
 
 import contextlib
 import errno
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from cgfs.locks import computing
 from cgfs.notes import Kind, Note, NotedProgram, Stamp
 from cgfs.target import Target
 from cgfs.text_filter import TextFilter
+
+log = logging.getLogger(__name__)
 
 _TRIES = 100
 _KERNEL_MODES = AttachFlags.ALLOW_OVERRIDE | AttachFlags.ALLOW_MULTI
@@ -152,13 +155,15 @@ def _finish(target: Target, done: _Put) -> Change:
     It is done, and no error any more: the cgroup may have been removed since.
     """
     after = b"" if done.changed else done.before.content
-    with contextlib.suppress(OSError):
+    try:
         for each in done.own[:1]:
             _forget(target, each)
         for each in done.own[1:]:
             _detach(target, each, observe(target))
         if done.changed:
             after = observe(target).content
+    except OSError as error:
+        log.info("%s was changed, and what came of it cannot be said: %s", target.file.name, error)
     return Change(done.before.content, after, done.changed)
 
 

@@ -161,13 +161,18 @@ def _advice(path: Path) -> str:
 
 
 def _on_mirrors(path: Path) -> list[str]:
-    """Where mirrors show the cgroup at *path* on cgroup2; if nothing is there, what /proc/PID/cgroup calls *path*."""
+    """Where mirrors show the cgroup at *path* on cgroup2; if nothing is there, what /proc/PID/cgroup calls *path*. No
+    mirror is asked: one may not answer.
+    """
     found = []
-    for mirror in mountinfo.mirrors():
-        with contextlib.suppress(OSError, ValueError):
-            there = mirror.mountpoint / path.relative_to(mirror.source if path.exists() else "/")
-            if there.is_dir() and (not path.exists() or there.stat().st_ino == path.stat().st_ino):
-                found.append(str(there))
+    with contextlib.suppress(OSError):
+        native = path if path.exists() else mountinfo.cgroup2_mount() / path.relative_to("/")
+        if not mountinfo.is_cgroup2(native):
+            return []
+        for mirror in mountinfo.mirrors():
+            shown = Path(f"{mirror.source}{mirror.root}")
+            if native.is_relative_to(shown):
+                found.append(str(mirror.mountpoint / native.relative_to(shown)))
     return found
 
 

@@ -12,7 +12,8 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from cgfs.text_filter import parse_text
 log = logging.getLogger(__name__)
 
 NONE = "none\n"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +74,40 @@ def plan(document: Document, top: Path, knows_program: KnowsProgram) -> list[Cha
 
 
 def apply(changes: Iterable[Change]) -> None:
-    """Carry out *changes*. Where one fails, those before it are undone, and its OSError is raised."""
+    """Carry out *changes*. Where one fails, or a signal ends it, those before it are undone, and its OSError, or
+    KeyboardInterrupt, is raised.
+    """
     with contextlib.ExitStack() as undo:
-        for change in changes:
-            undo.callback(_put_back, change)
-            set_state(change.path, change.before, change.after)
+        with _ended_by_signals():
+            for change in changes:
+                undo.callback(_put_back, change)
+                set_state(change.path, change.before, change.after)
         undo.pop_all()
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Signals raise KeyboardInterrupt in the `with` block. If an error leaves that, they end nothing from then on."""
+    heeded = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]  # nohup(1) has some ignored
+    for number in heeded:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    except BaseException:
+        for number in heeded:
+            signal.signal(number, signal.SIG_IGN)
+        raise
 
 
 def set_state(path: Path, before: FileState, after: FileState) -> None:
     """Take the control file at *path* from *before* to *after*. Raises OSError."""
     if before.content != after.content:
         if after.content != NONE and _kernel_mode(before) != _kernel_mode(after):
-            client.write(path, NONE)
-        client.write(path, after.content)
+            client.detach(path)
+        if after.content == NONE:
+            client.detach(path)
+        else:
+            client.write(path, after.content)
     if (before.uid, before.gid) != (after.uid, after.gid):
         os.chown(path, after.uid, after.gid)
     if before.mode != after.mode:

@@ -1,12 +1,10 @@
 """`cgfs restore`: put back what `cgfs save` wrote."""
 
+import errno
 import os
-import signal
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import click
 
@@ -21,8 +19,6 @@ from cgfs.store import default_store
 from cgfs.store.entry import User
 from cgfs.store.objects import ObjectStore, programs_in
 
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 
 @click.command("restore", short_help="Put back what save wrote.")
 @click.argument("file", type=click.Path(allow_dash=True))
@@ -34,6 +30,8 @@ def command(file: str, cgroup: Path | None, dry_run: bool) -> None:
     All or nothing: what cannot be restored is named before anything is changed. The document's programs are
     added to the program store first, where it has any.
     """
+    if file == "-" and sys.stdin is None:
+        raise OSError(errno.EBADF, "standard input is closed", file)
     text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     try:
         document = from_json(text)
@@ -58,20 +56,10 @@ def restore(document: Document, top: Path, *, dry_run: bool = False) -> None:
         for change in changes:
             _show(change)
         return
-    for number in _ENDING_SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup(1) has it
-            signal.signal(number, _end)
     with ExitStack() as undo:
         _add_programs(document, store.objects, undo)
         apply(progress(changes, "restoring"))
         undo.pop_all()
-
-
-def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    """What was begun is undone, and a second signal does not end that."""
-    for number in _ENDING_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _add_programs(document: Document, objects: ObjectStore, undo: ExitStack) -> None:

@@ -28,10 +28,11 @@ def command(cgroup: Path, hook: ControlFile, expression: str, mode: Mode) -> Non
     from cgfs import client
 
     with suppress(OSError):
-        line = parse(expression.encode())
+        line = parse(expression.encode(errors="surrogateescape"))
         if isinstance(line, SetText) and line.mode is not Mode.DEFAULT:
             raise click.UsageError(f"write the mode as an option: --{line.mode.value}")
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # libpcap may take minutes, in which Python heeds none
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # libpcap may take minutes, in which Python heeds none
     if expression == "none":
         client.detach(cgroup / hook.name)
         return

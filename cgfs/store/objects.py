@@ -96,7 +96,10 @@ class ObjectStore:
                 status = self._object(digest).stat()
             except FileNotFoundError:
                 continue
-            except (OSError, KeyError, TypeError, ValueError, RecursionError):
+            except OSError as error:
+                log.warning("the programs of %s cannot be had: %s", self._object(digest), error)
+                continue
+            except (KeyError, TypeError, ValueError, RecursionError):
                 log.warning("%s is damaged: remove the file and add the object again", self._index(digest))
                 continue
             for program in programs:
@@ -126,7 +129,8 @@ class ObjectStore:
         if release == os.uname().release or os.geteuid() != 0:
             return programs
         programs = programs_in(self.content(digest))
-        durable.write_file(self._index(digest), _format(programs), mode=0o644)
+        with contextlib.suppress(OSError):  # it is found out again then
+            durable.write_file(self._index(digest), _format(programs), mode=0o644)
         return programs
 
     def _object(self, digest: str) -> Path:

@@ -2,15 +2,15 @@
 /*
  * Counts the daemon's descriptors that are kept for open files, by user, so that no user can have all of them.
  *
- * A file that is open for writing what cgroup2 judges by its opener has one; so has each that is polled, and each that
+ * A file that is open for writing, and whose writes come to the mirror, has one; so has each that is polled, and each that
  * is open for reading, for its attributes, should it be removed meanwhile. On cgroup2 itself each process has a limit of
  * its own. Here each user may have a quarter of what the daemon may have, as long as three quarters are not in use; root
  * may have any number, as long as thirteen sixteenths are not. From the first quarter in use on, a user is who is behind a
  * container (user.c), not a uid. Who has had his share can still open for reading, and poll without sleeping: neither needs
  * a descriptor. Opening for writing fails (ENFILE).
  *
- * One sixteenth may be kept of files that are not open any more, for the next who opens them (backing.c): nobody is charged
- * for those. The last eighth is the daemon's own.
+ * One sixteenth may be kept of files that are not open any more, for the next who opens them (backing.c), and one of removed
+ * directories (removed.c): nobody is charged for those. The last one is the daemon's own.
  *
  * A control file that is open for writing has none; but where its opener has very many groups, which are kept with it, that
  * memory counts as descriptors.

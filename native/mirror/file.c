@@ -36,8 +36,9 @@ static bool judged_by_opener(enum file_kind kind)
 }
 
 /*
- * The open that the caller asks for, of a descriptor that is kept: with all that cgroup2 may ever judge it by. Who is what
- * the daemon is opens by handle: only he may, and it is faster. Of others *path_fd is the file's afterwards.
+ * The open that the caller asks for, of a descriptor that is kept: with all that cgroup2 may ever judge it by. That is his
+ * cgroup namespace for every file (nsdelegate: cgroup_file_write in kernel/cgroup/cgroup.c). Who is what the daemon is opens
+ * by handle: only he may, and it is faster. Of others *path_fd is the file's afterwards.
  */
 static int open_as_caller(const struct request *request, uint32_t flags, int *path_fd)
 {

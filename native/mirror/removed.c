@@ -17,6 +17,7 @@
  */
 #define MAX_OF_USER 64
 #define MAX_KEPT 1024
+#define USERS 4			/* so many may have as many as they may */
 
 struct removed_dir {
 	struct removed_dir *next;
@@ -28,7 +29,7 @@ struct removed_dir {
 struct removed {
 	pthread_mutex_t lock;	/* guards the rest; taken before no other */
 	struct removed_dir *first;	/* the newest */
-	unsigned int max;
+	unsigned int max, max_of_user;
 	atomic_uint count;	/* also read without the lock, to see that there is nothing to forget */
 };
 
@@ -39,6 +40,7 @@ int removed_create(struct cgfs_mirror *mirror)
 		return -ENOMEM;
 	pthread_mutex_init(&mirror->removed->lock, NULL);
 	mirror->removed->max = descriptors_spare(mirror, MAX_KEPT);
+	mirror->removed->max_of_user = descriptors_spare(mirror, MAX_OF_USER * USERS) / USERS;
 	return 0;
 }
 
@@ -88,9 +90,9 @@ static struct removed_dir **too_much(struct removed *removed, uint64_t user)
 		oldest_of_user = link;
 		n_user++;
 	}
-	if (n_user > MAX_OF_USER)
-		return oldest_of_user;
-	return removed->count > removed->max ? oldest : NULL;
+	if (removed->count > removed->max)
+		return n_user > 1 ? oldest_of_user : oldest;
+	return n_user > removed->max_of_user ? oldest_of_user : NULL;
 }
 
 void removed_keep(struct cgfs_mirror *mirror, uint64_t user, uint64_t node, int fd)

@@ -1,17 +1,20 @@
 """Save and restore: by `cat`, by the commands, and by CRIU's means."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cgfs.checkpoint.restore import Change, apply
+from cgfs.checkpoint.save import file_state, subtree
 from cgfs.checkpoint.save import save as save_document
-from cgfs.checkpoint.save import subtree
 from cgfs.commands.restore import restore
 from cgfs.criu import cgroup_of
 from tests.mount.conftest import Twin
@@ -161,6 +164,27 @@ def test_a_restore_that_a_signal_ends_puts_everything_back(
             restoring.send_signal(signal.SIGTERM)
     assert restoring.wait(DEADLINE_S) != 0
     assert state_of(filtered.mirror) == before
+
+
+def test_a_signal_after_an_error_does_not_end_the_undoing(filtered: Twin) -> None:
+    """It is held back until all is undone. By then it has to be nobody's."""
+    path = filtered.mirror / SOCKET_CREATE
+    before = file_state(path)
+
+    def one_and_an_error() -> Iterator[Change]:
+        yield Change(path, before, replace(before, content="families:inet\n"))
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError(errno.EBUSY, "refused")
+
+    def restore_one() -> int:
+        with pytest.raises(OSError, match="refused"):
+            apply(one_and_an_error())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        return os.getpid()
+
+    assert run(restore_one) != os.getpid()
+    assert file_state(path) == before
 
 
 def test_programs_go_with_the_document_to_a_machine_that_has_none(twin: Twin, tmp_path: Path) -> None:

@@ -397,6 +397,9 @@ def test_a_cgroup_namespace_bounds_the_files_that_are_opened_in_it(
         # Settings of the namespace's own root are its creator's, but for those that move processes and controllers.
         assert inside.call(errno_of, write_text, outer / "inner" / "cgroup.max.depth", "1") == errno.EPERM
         assert inside.call(errno_of, write_text, outer / "inner" / "cpu.pressure", "some 150000 2000000") == errno.EPERM
+        assert inside.call(errno_of, write_text, outer / "inner" / "cgroup.pressure", "0") == errno.EPERM
+        assert inside.call(errno_of, write_text, outer / "inner" / "cgroup.type", "threaded") == errno.EPERM
+        assert inside.call(write_text, outer / "inner" / "deep" / "cgroup.pressure", "0") == 1
         assert inside.call(write_text, outer / "inner" / "deep" / "cgroup.max.depth", "1") == 1
         # The namespace is the opener's, whoever writes.
         inside.call(send_opened, channel[1].fileno(), outer / "cgroup.procs", os.O_WRONLY)
