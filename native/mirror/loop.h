@@ -61,11 +61,11 @@ struct loop {
 	struct share *shares;		/* of the users for whom a worker waits: loop_share.c */
 	unsigned int n_waiting_others;	/* workers, for all users but root */
 	unsigned int n_waiting_all;	/* workers */
-	uint32_t caller;		/* the thread that asks most: loop_follow.c */
+	uint32_t busiest;		/* the thread that asks most: loop_follow.c */
 	unsigned int lead;		/* its requests, less what others ask, since the last pause; it has an upper bound */
-	uint64_t last;			/* when something was asked or answered last; monotonic_us() */
+	uint64_t last_us;		/* when something was asked or answered last; monotonic_us() */
 	struct worker *_Atomic follower;	/* the only reader, once the others have served one request more; NULL: nobody is followed */
-	uint64_t follow_from;		/* and nobody is to be before then */
+	uint64_t follow_from_us;	/* and nobody is to be before then */
 	uint64_t early[N_EARLY];	/* interrupts that were read before their request was taken up; 0: none */
 	unsigned int n_early;		/* how many there have been; the newest is before it, modulo N_EARLY */
 	bool watcher_asleep;

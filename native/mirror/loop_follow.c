@@ -81,8 +81,8 @@ static void not_within(struct loop *loop, unsigned int us)
 {
 	uint64_t then = monotonic_us() + us;
 
-	if (loop->follow_from < then)
-		loop->follow_from = then;
+	if (loop->follow_from_us < then)
+		loop->follow_from_us = then;
 }
 
 /* What it does then, it does itself: a thread that it started would be bound and SCHED_IDLE, too. */
@@ -134,7 +134,7 @@ void follow_stop(struct worker *worker, bool expected)
 
 static bool is_pause(const struct loop *loop, uint64_t now)
 {
-	return now >= loop->last + PAUSE_US;
+	return now >= loop->last_us + PAUSE_US;
 }
 
 void follow_check(struct loop *loop)
@@ -149,9 +149,9 @@ void follow_answered(struct worker *self)
 
 	if (loop->follower && loop->follower != self)
 		return;
-	loop->last = monotonic_us();
+	loop->last_us = monotonic_us();
 	if (loop->follower)
-		put_off_alarm(self, loop->last);
+		put_off_alarm(self, loop->last_us);
 }
 
 /* It may have no CPU for as long as others want that: then it is as good as they are. */
@@ -175,20 +175,20 @@ void follow_lock(struct loop *loop)
 		let_go(loop);
 }
 
-/* The caller is whoever asks most (loop.h says what his lead is). */
+/* Who asks most, and how far he is ahead (loop.h). */
 static void count(struct loop *loop, uint32_t tid, uint64_t now)
 {
 	if (is_pause(loop, now))
 		loop->lead = 0;
-	loop->last = now;
-	if (tid != loop->caller) {
+	loop->last_us = now;
+	if (tid != loop->busiest) {
 		loop->lead -= loop->lead > PER_OTHER ? PER_OTHER : loop->lead;
 		if (!loop->lead)
-			loop->caller = tid;
+			loop->busiest = tid;
 	}
 	if (!loop->lead)
 		not_within(loop, LASTING_US);
-	if (tid && tid == loop->caller && loop->lead < OFTEN)
+	if (tid && tid == loop->busiest && loop->lead < OFTEN)
 		loop->lead++;
 }
 
@@ -199,16 +199,16 @@ bool follow_caller(struct worker *self)
 	struct loop *loop = self->loop;
 	uint64_t now = monotonic_us();
 
-	if (loop->follower == self && now > loop->last + AT_HAND_US)
+	if (loop->follower == self && now > loop->last_us + AT_HAND_US)
 		self->is_lost = true;
 	if (!has_caller(header->opcode))
 		return false;
 	count(loop, tid, now);
 	if (loop->follower && loop->lead < PER_OTHER)
 		let_go(loop);
-	else if (!loop->follower && loop->lead == OFTEN && now >= loop->follow_from)
+	else if (!loop->follower && loop->lead == OFTEN && now >= loop->follow_from_us)
 		follow_begin(self, now);
-	if (loop->follower != self || loop->caller != tid)
+	if (loop->follower != self || loop->busiest != tid)
 		return false;
 	if (self->until_look)
 		self->until_look--;
