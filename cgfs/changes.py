@@ -13,6 +13,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ from cgfs.text_filter import parse_text
 log = logging.getLogger(__name__)
 
 _UNPRIVILEGED_BPF_DISABLED = "/proc/sys/kernel/unprivileged_bpf_disabled"
-_LOCKS = "/run/cgfs.lock"
+LOCKS = "/run/cgfs.lock"
 _LONGEST_IN_LOG = 200
 _SWEEP_S = 60.0
 _TELL_S = 0.01
@@ -63,7 +64,7 @@ class Changes:
         self._attach_cap = attach_cap
         self._store = store
         self._in_turn = LockByKey()  # by node
-        self._among_daemons = LockAmongProcesses(_LOCKS)  # by _number_of()
+        self._among_daemons = LockAmongProcesses(LOCKS)  # by _number_of()
         self._untold: SimpleQueue[int] = SimpleQueue()  # nodes, and _END
 
     def attach(self, node: int, wanted: Attach, caller: Caller, opener: Credentials) -> None:
@@ -113,8 +114,12 @@ class Changes:
         mirror's.)
         """
         teller = threading.Thread(target=self._tell_for_ever, name="tell")
-        teller.start()
-        threading.Thread(target=_sweep_for_ever, name="sweep", daemon=True).start()
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:  # they get none: one would be taken by them, and the main thread, which heeds it, would sleep on
+            teller.start()
+            threading.Thread(target=_sweep_for_ever, name="sweep", daemon=True).start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         try:
             yield
         finally:

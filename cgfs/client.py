@@ -107,7 +107,7 @@ def open_program(where: str, file: ControlFile) -> bpf.Program:
 def _control_file(path: str | Path) -> ControlFile:
     """The row of the table: nothing else is ever written to. Raises OSError if *path* is none of a mirror."""
     file = by_name(Path(path).name)
-    if not mountinfo.is_on(Path(path), mountinfo.MIRROR_FSTYPE):
+    if not mountinfo.is_on_mirror(Path(path)):
         raise OSError(errno.EINVAL, _WORDS[errno.ENOTTY], str(path))
     return file
 

@@ -8,12 +8,14 @@ Whatever ends it, umount(8), a signal or an error, no mount is left behind.
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import resource
 import signal
 import subprocess
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +24,9 @@ from queue import Empty, SimpleQueue
 
 from cgfs import attributes, mountinfo, notes
 from cgfs.attached import booted_at_s
-from cgfs.changes import Changes, unprivileged_bpf
+from cgfs.changes import LOCKS, Changes, unprivileged_bpf
 from cgfs.control import CONTROL_FILES, NONE
+from cgfs.locks import LockAmongProcesses
 from cgfs.mirror import Mirror, Untouched
 from cgfs.mount_options import MountOptions
 from cgfs.operations import Operations
@@ -38,6 +41,8 @@ _PATIENCE_S = 2.0
 _PAUSE_S = 0.05
 _LONGEST_END_S = 5.0
 """How long the connection may take to end with its mount, before a mount elsewhere is the reason that it does not."""
+_PLACES = 1 << 62
+"""From here on the numbers of LOCKS are those of mount points; below, those of control files."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -59,9 +64,7 @@ def settings_of(mountpoint: Path, source: Path | None, options: MountOptions) ->
     if os.geteuid() != 0:
         raise OSError(errno.EPERM, "only root can mount a mirror: try it with sudo")
     mountpoint = mountinfo.without_links(mountpoint)
-    there = mountinfo.mount_at(mountpoint)
-    if there is not None and there.is_mirror:
-        _remove_dead_mirror(mountpoint)
+    _remove_dead_mirror(mountpoint)
     source = mountinfo.cgroup2_mount() if source is None else mountinfo.without_links(source)
     if not mountpoint.is_dir():
         raise OSError(errno.ENOTDIR, f"the mount point has to be a directory that exists, and {mountpoint} is none")
@@ -71,6 +74,10 @@ def settings_of(mountpoint: Path, source: Path | None, options: MountOptions) ->
 
 
 def _remove_dead_mirror(mountpoint: Path) -> None:
+    """If there is one. Raises OSError: EBUSY if there is one that is not dead."""
+    there = mountinfo.mount_at(mountpoint)
+    if there is None or not there.is_mirror:
+        return
     try:
         os.statvfs(mountpoint)  # what the kernel has in its cache it tells also of a dead mirror, but not this
     except OSError as error:
@@ -111,7 +118,7 @@ def _signals(receive: Callable[[int], None]) -> Iterator[None]:
 
 def _serve(settings: Settings, happens: SimpleQueue[int | None], ready: Callable[[], None]) -> None:
     attach_cap = settings.options.attach_cap
-    with _mounted(settings) as mirror:
+    with contextlib.ExitStack() as starting, _mounted(settings, starting) as (mirror, mount):
         changes = Changes(
             mirror,
             attach_cap=unprivileged_bpf if attach_cap is None else lambda: attach_cap,
@@ -120,14 +127,16 @@ def _serve(settings: Settings, happens: SimpleQueue[int | None], ready: Callable
         with changes.looked_after():
             mirror.start(Operations(mirror, changes, ended=partial(happens.put, None)))
             _wait_for_an_answer(settings.mountpoint)
+            starting.close()
             log.info("serving %s on %s", settings.source, settings.mountpoint)
             ready()
             number = happens.get()
-            if number is None:
-                log.info("the mount at %s has ended", settings.mountpoint)
-            else:
+            if number is not None:
                 log.info("unmounting %s on %s", settings.mountpoint, signal.Signals(number).name)
-                _end(mirror, settings.mountpoint, happens)
+                mirror.let_go()
+                _end(mount, happens)
+            mount.has_ended = True
+            log.info("the mount at %s has ended", settings.mountpoint)
 
 
 def _wait_for_an_answer(mountpoint: Path) -> None:
@@ -139,8 +148,12 @@ def _wait_for_an_answer(mountpoint: Path) -> None:
 
 
 @contextlib.contextmanager
-def _mounted(settings: Settings) -> Iterator[Mirror]:
+def _mounted(settings: Settings, starting: contextlib.ExitStack) -> Iterator[tuple[Mirror, "_OwnMount"]]:
+    """Until *starting* is closed, no other daemon starts at that place."""
     options = settings.options
+    place = _PLACES + zlib.crc32(os.fsencode(settings.mountpoint))
+    starting.enter_context(LockAmongProcesses(LOCKS).holding(place))
+    _remove_dead_mirror(settings.mountpoint)
     spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)  # that mountinfo can be read when no other can be had
     mirror = Mirror(
         settings.source,
@@ -158,41 +171,80 @@ def _mounted(settings: Settings) -> Iterator[Mirror]:
         passthrough=options.passthrough,
         mount_flags=MS_RDONLY if options.read_only else 0,
     )
-    ours = None
+    mount = _OwnMount(settings.mountpoint)
     try:
-        ours = mountinfo.mount_at(settings.mountpoint)
-        yield mirror
+        yield mirror, mount
     finally:
         os.close(spare)
-        if ours is not None and mountinfo.mount_at(settings.mountpoint) == ours:
-            unmount_by_force(settings.mountpoint)
+        if not mount.has_ended:
+            mount.unmount_by_force()
         mirror.close()
 
 
-def _end(mirror: Mirror, mountpoint: Path, happens: SimpleQueue[int | None]) -> None:
+class _OwnMount:
+    """The mount of this daemon, wherever it is since it was mounted at *mountpoint*: others may have renamed a
+    directory above, mounted something over it, or another mirror at the same place.
+    """
+
+    def __init__(self, mountpoint: Path) -> None:
+        self.mountpoint = mountpoint
+        self.has_ended = False
+        """Its device number may be another's from then on."""
+
+    @functools.cached_property
+    def _device(self) -> int | None:
+        """What st_dev is on it."""
+        device = _device_of_connection()
+        there = mountinfo.mount_at(self.mountpoint) if device is None else None
+        return device if there is None else there.device
+
+    def places(self) -> list[Path]:
+        """Where it is, and nothing is mounted over it."""
+        mounts = (mount for mount in mountinfo.mirrors() if mount.device == self._device)
+        return [mount.mountpoint for mount in mounts if mountinfo.mount_at(mount.mountpoint) == mount]
+
+    def unmount_by_force(self) -> None:
+        for place in self.places():
+            unmount_by_force(place)
+
+
+def _device_of_connection() -> int | None:
+    """The device number of the file system that is served on /dev/fuse; None if the kernel is too old to say it.
+
+    Source: fuse_dev_show_fdinfo() in fs/fuse/dev.c.
+    """
+    for fdinfo in Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            for line in fdinfo.read_text(encoding="ascii").splitlines():
+                if line.startswith("fuse_connection:"):
+                    return int(line.split()[1])
+    return None
+
+
+def _end(mount: _OwnMount, happens: SimpleQueue[int | None]) -> None:
     """Unmount, and return when the connection has ended."""
-    mirror.let_go()
-    if not _unmount_when_unused(mountpoint):
-        log.warning("%s is in use: whoever uses it gets ENOTCONN from now on", mountpoint)
-        unmount_by_force(mountpoint)
+    if not _unmount_when_unused(mount):
+        log.warning("%s is in use: whoever uses it gets ENOTCONN from now on", mount.mountpoint)
+        mount.unmount_by_force()
     try:
         while happens.get(timeout=_LONGEST_END_S) is not None:
             pass  # a signal more
     except Empty:
-        log.warning("%s is also mounted elsewhere: whoever uses it there gets ENOTCONN from now on", mountpoint)
+        log.warning("%s is also mounted elsewhere: whoever uses it there gets ENOTCONN from now on", mount.mountpoint)
         logging.shutdown()
         os._exit(0)  # closes /dev/fuse, and that ends the connection
 
 
-def _unmount_when_unused(mountpoint: Path) -> bool:
+def _unmount_when_unused(mount: _OwnMount) -> bool:
     """Unmount as soon as nobody uses the mount. False where somebody still did after _PATIENCE_S."""
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        try:
-            unmount(mountpoint)
+        places = mount.places()
+        if not places:
             return True
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                return True  # unmounted by somebody else
-        time.sleep(_PAUSE_S)
+        for place in places:
+            with contextlib.suppress(OSError):
+                unmount(place)
+        if mount.places():
+            time.sleep(_PAUSE_S)
     return False

@@ -82,7 +82,7 @@ def cgroup_at(path: Path) -> Path:
     """
     found = Path(os.path.realpath(path))
     try:
-        on_mirror = mountinfo.is_on(found, mountinfo.MIRROR_FSTYPE)
+        on_mirror = mountinfo.is_on_mirror(found)
     except FileNotFoundError as error:
         there = _on_mirrors(found)
         words = f"{error.strerror}; on a mirror that is {' or '.join(there)}" if there else error.strerror

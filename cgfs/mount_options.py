@@ -34,6 +34,7 @@ _WORDS: dict[str, dict[str, Any]] = {
     "nosuid": {},
     "nodev": {},
     "noexec": {},
+    "relatime": {},
     "auto": {},
     "noauto": {},
     "nofail": {},

@@ -25,10 +25,13 @@ class Mount:
     mountpoint: Path
     fstype: str
     source: str
+    options: tuple[str, ...]
+    """Those of the file system."""
 
     @property
     def is_mirror(self) -> bool:
-        return self.fstype == MIRROR_FSTYPE
+        """By that name, and root's: anybody may mount a file system of his own by that name."""
+        return self.fstype == MIRROR_FSTYPE and "user_id=0" in self.options
 
 
 def mounts() -> list[Mount]:
@@ -40,7 +43,7 @@ def mounts() -> list[Mount]:
 def parse_line(line: str) -> Mount:
     fields, _, rest = line.partition(" - ")
     mount_id, parent_id, device, root, mountpoint = fields.split(" ")[:5]
-    fstype, source = rest.split(" ")[:2]
+    fstype, source, options = rest.split(" ")[:3]
     major, _, minor = device.partition(":")
     return Mount(
         int(mount_id),
@@ -50,6 +53,7 @@ def parse_line(line: str) -> Mount:
         Path(_unescape(mountpoint)),
         fstype,
         _unescape(source),
+        tuple(options.split(",")),
     )
 
 
@@ -83,6 +87,12 @@ def is_on(path: Path, fstype: str) -> bool:
     """Whether *path* is on a mounted file system of that type. Raises OSError where it cannot be reached."""
     device = path.stat().st_dev
     return any(mount.device == device for mount in mounts() if mount.fstype == fstype)
+
+
+def is_on_mirror(path: Path) -> bool:
+    """Whether *path* is on a mirror. Raises OSError where it cannot be reached."""
+    device = path.stat().st_dev
+    return any(mount.device == device for mount in mirrors())
 
 
 def is_cgroup2(path: Path) -> bool:

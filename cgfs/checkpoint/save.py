@@ -1,5 +1,7 @@
 """Writes down the control files of a subtree of a mirror. Changes nothing."""
 
+import errno
+import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -12,9 +14,14 @@ from cgfs.errors import GONE
 from cgfs.hierarchy import children_of
 from cgfs.store.objects import ObjectStore
 
+log = logging.getLogger(__name__)
+
 
 def subtree(top: Path) -> Iterator[Path]:
-    """*top* and the cgroups below it, parents first; one that vanishes meanwhile is left out. Raises OSError."""
+    """*top* and the cgroups below it, parents first; one that vanishes meanwhile is left out. Raises OSError.
+
+    With a warning, so is one whose path is too long: or whoever makes one would keep all above it from being saved.
+    """
     waiting = [top]
     while waiting:
         cgroup = waiting.pop()
@@ -23,9 +30,16 @@ def subtree(top: Path) -> Iterator[Path]:
         except OSError as error:
             if error.errno in GONE and cgroup != top:
                 continue
+            if error.errno == errno.ENAMETOOLONG:
+                _warn_of_length(top)
+                continue
             raise
         yield cgroup
         waiting.extend(reversed(children))
+
+
+def _warn_of_length(top: Path) -> None:
+    log.warning("a cgroup below %s is left out: its path is too long", top)
 
 
 def file_state(path: Path) -> FileState:
@@ -47,6 +61,9 @@ def save(top: Path, cgroups: Iterable[Path], programs: ObjectStore | None = None
             states = {file.name: file_state(cgroup / file.name) for file in CONTROL_FILES}
         except OSError as error:
             if error.errno in GONE and cgroup != top:
+                continue
+            if error.errno == errno.ENAMETOOLONG and cgroup != top:
+                _warn_of_length(top)
                 continue
             raise
         found[str(cgroup.relative_to(top))] = states

@@ -8,6 +8,7 @@ import logging
 import logging.handlers
 import os
 import socket
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _SYSLOG = Path("/dev/log")
 _LOG_FILE = Path("/var/log/cgfs.log")
+_PATIENCE_S = 0.05
+"""How long a line of the log may wait for a syslogd that does not read."""
+_PATIENCE = struct.pack("@ll", 0, int(_PATIENCE_S * 1e6))  # struct timeval
 
 
 def _parsed(ctx: click.Context, parameter: click.Parameter, value: str) -> MountOptions:
@@ -117,7 +121,8 @@ def _mount(
 
 def _say_ready(ready_fd: int | None) -> None:
     if ready_fd is not None:
-        os.write(ready_fd, b"ready\n")
+        with contextlib.suppress(BrokenPipeError):  # nobody wants to know
+            os.write(ready_fd, b"ready\n")
         os.close(ready_fd)
 
 
@@ -143,6 +148,8 @@ def _log_to(handler: logging.Handler) -> None:
 def _log_handler() -> logging.Handler:
     who = f"cgfs[{os.getpid()}]"
     if _SYSLOG.exists():
+        socket.setdefaulttimeout(_PATIENCE_S)  # of the handler's socket: there are no others
+        logging.raiseExceptions = False  # a line that nobody takes is lost
         to_syslog = logging.handlers.SysLogHandler(str(_SYSLOG), logging.handlers.SysLogHandler.LOG_DAEMON)
         return _with_format(to_syslog, f"{who}: %(levelname)s %(message)s")
     to_file = logging.handlers.WatchedFileHandler(_LOG_FILE)
@@ -153,6 +160,8 @@ def _let_stderr_be_the_log() -> None:
     """What C has to say goes there in one piece, even before it aborts."""
     if _SYSLOG.exists():
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sink:
+            sink.setblocking(True)
+            sink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _PATIENCE)
             sink.connect(str(_SYSLOG))
             os.dup2(sink.fileno(), 2)
     else:

@@ -56,7 +56,13 @@ class User:
         return entry.uid == self.uid
 
     def may_use(self, entry: Entry) -> bool:
-        """Whether the permission bits of *entry* let this user read it, as path_resolution(7) has it."""
+        """Whether the permission bits of *entry* let this user read it, as path_resolution(7) has it.
+
+        A pin is its owner's only, whoever may override its bits: it is his very program, which he can detach again by
+        its descriptor, and whose maps are his.
+        """
+        if entry.origin is Origin.PIN:
+            return self.owns(entry)
         if self.override:
             return True
         if self.owns(entry):

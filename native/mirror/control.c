@@ -167,10 +167,7 @@ void handle_control_setattr(struct request *request)
 
 /* --- open files ------------------------------------------------------------------------------------------------------------ */
 
-/* So many bytes of an opener, who may have 65,536 groups, count as a descriptor: with a thousand groups none do. */
-#define OPENER_LIKE_A_DESCRIPTOR 4096
-
-/* Keep who has opened the file for writing. Returns 0 or -errno. */
+/* Keep who has opened the file for writing. He may have 65,536 groups; a thousand cost him nothing. Returns 0 or -errno. */
 static int keep_opener(struct request *request, uint64_t file_handle)
 {
 	const struct cgfs_caller caller = caller_of(request);
@@ -186,7 +183,7 @@ static int keep_opener(struct request *request, uint64_t file_handle)
 		return -ENOTCONN;
 	/* Nobody else has heard of the file yet. */
 	file = file_get(request->mirror, file_handle);
-	error = file_charge(request, file, (unsigned int)size / OPENER_LIKE_A_DESCRIPTOR);
+	error = file_charge(request, file, (unsigned int)size / LIKE_A_DESCRIPTOR);
 	if (!error) {
 		file->opener = content_get(request->mirror->contents, opener, (size_t)size);
 		error = file->opener ? 0 : -ENOMEM;
@@ -239,10 +236,14 @@ static struct content *content_now(struct request *request, int *error)
 	return content;
 }
 
-/* What the file's reader has begun to read; at offset 0, or where he has begun nothing, he begins anew. */
+/*
+ * What the file's reader has begun to read; at offset 0, or where he has begun nothing, he begins anew. Who has had his share
+ * of memory does so with each read.
+ */
 static struct content *content_to_read(struct request *request, struct open_file *file, uint64_t offset, int *error)
 {
 	struct content *content = NULL, *former;
+	uint64_t user = descriptor_user(request);
 
 	pthread_mutex_lock(&file->lock);
 	if (offset && file->content)
@@ -255,7 +256,7 @@ static struct content *content_to_read(struct request *request, struct open_file
 		return NULL;
 	pthread_mutex_lock(&file->lock);
 	former = file->content;
-	file->content = content_share(content);
+	file->content = file_charge_reader(file, user, content->size) ? content_share(content) : NULL;
 	pthread_mutex_unlock(&file->lock);
 	if (former)
 		content_put(former);

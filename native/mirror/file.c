@@ -192,8 +192,8 @@ static int read_whole(int fd, char **text, size_t *size)
 	return n;
 }
 
-/* Read the pids anew, as those of pidns_fd (-1: of a namespace in which none can be seen). Called with the lock. */
-static int renew_snapshot(struct open_file *file, int pidns_fd)
+/* Read the pids anew, for that user, as those of pidns_fd (-1: none can be seen in that namespace). Called with the lock. */
+static int renew_snapshot(struct open_file *file, uint64_t user, int pidns_fd)
 {
 	char *text, *translated;
 	size_t size, translated_size;
@@ -206,6 +206,11 @@ static int renew_snapshot(struct open_file *file, int pidns_fd)
 	if (error)
 		return error;
 	free(file->snapshot);
+	file->snapshot = NULL;
+	if (!file_charge_reader(file, user, translated_size)) {
+		free(translated);
+		return -ENFILE;
+	}
 	file->snapshot = translated;
 	file->snapshot_size = translated_size;
 	return 0;
@@ -215,11 +220,12 @@ static int renew_snapshot(struct open_file *file, int pidns_fd)
 static void read_translated(const struct request *request, struct open_file *file, const struct fuse_read_in *in,
 			    int pidns_fd)
 {
+	uint64_t user = descriptor_user(request);
 	int error = 0;
 
 	pthread_mutex_lock(&file->lock);
 	if (!in->offset || !file->snapshot)
-		error = renew_snapshot(file, pidns_fd);
+		error = renew_snapshot(file, user, pidns_fd);
 	if (error)
 		reply_error(request, error);
 	else

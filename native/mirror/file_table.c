@@ -93,6 +93,20 @@ int file_charge(const struct request *request, struct open_file *file, unsigned 
 	return 0;
 }
 
+bool file_charge_reader(struct open_file *file, uint64_t user, size_t bytes)
+{
+	unsigned int n = (unsigned int)(bytes / LIKE_A_DESCRIPTOR);
+
+	if (file->n_read)
+		descriptors_give(file->mirror, file->reader, file->n_read);
+	file->n_read = 0;
+	if (n && !descriptors_take(file->mirror, user, n))
+		return false;
+	file->reader = user;
+	file->n_read = n;
+	return true;
+}
+
 int file_add(const struct request *request, int fd, bool backed, uint64_t *file_handle)
 {
 	struct open_file *file = calloc(1, sizeof(*file));
@@ -187,6 +201,8 @@ void file_put(struct open_file *file)
 	close_fd(&file->fd);
 	if (file->n_charged)
 		descriptors_give(file->mirror, file->user, file->n_charged);
+	if (file->n_read)
+		descriptors_give(file->mirror, file->reader, file->n_read);
 	free(file->snapshot);
 	if (file->opener)
 		content_put(file->opener);

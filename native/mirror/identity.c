@@ -40,6 +40,9 @@ enum {
 	CHANGED_CAPABILITIES = 16,
 };
 
+#define STAT_FLAGS 9			/* proc_pid_stat(5) */
+#define PF_IO_WORKER 0x00000010		/* include/linux/sched.h */
+
 struct capabilities {
 	uint64_t effective, permitted, inheritable;
 };
@@ -151,9 +154,26 @@ static uint64_t capabilities_to_take(uint32_t tid, uint64_t effective)
 }
 
 /*
+ * A thread of io_uring's acts under the credentials of whoever has submitted the request. What it has itself, which is all
+ * that /proc and capget(2) show, is what its process had when it was made, and may have given up since. It has no list of
+ * robust futexes, as all threads of the C library do; that spares the look into /proc. If in doubt, it is one.
+ */
+static bool acts_for_another(uint32_t tid)
+{
+	void *head = NULL;
+	size_t size;
+	int64_t flags;
+
+	if (syscall(SYS_get_robust_list, tid, &head, &size) == 0 && head)
+		return false;
+	flags = task_stat(tid, STAT_FLAGS);
+	return flags < 0 || flags & PF_IO_WORKER;
+}
+
+/*
  * Without a tid, nothing is known, and nothing is granted. The same where the task's own ids in /proc are not those that
  * the request carries: then somebody acts under credentials for the moment (a personality of io_uring, a file system
- * stacked on this one), and those that /proc shows are not they.
+ * stacked on this one), and those that /proc shows are not they. (A personality of the same ids is not noticed.)
  */
 int identity_credentials(uint32_t tid, uint32_t uid, uint32_t gid, struct credentials *credentials)
 {
@@ -165,7 +185,7 @@ int identity_credentials(uint32_t tid, uint32_t uid, uint32_t gid, struct creden
 		error = credentials_read(tid, uid, credentials);
 	if (error)
 		return error;
-	if (tid && (credentials->fsuid != uid || credentials->fsgid != gid)) {
+	if (tid && (credentials->fsuid != uid || credentials->fsgid != gid || acts_for_another(tid))) {
 		credentials->effective = 0;
 		credentials->n_groups = 0;
 	}
@@ -181,7 +201,7 @@ static bool same_as_own(uint32_t tid, uint32_t uid, uint32_t gid)
 	return tid && uid == own.uid && gid == own.gid &&
 	       (own.capabilities.effective & FILE_CAPABILITIES) == FILE_CAPABILITIES &&
 	       !capabilities_get(tid, &theirs) &&
-	       capabilities_to_take(tid, theirs.effective) == own.capabilities.effective;
+	       capabilities_to_take(tid, theirs.effective) == own.capabilities.effective && !acts_for_another(tid);
 }
 
 bool identity_is_own(uint32_t tid, uint32_t uid, uint32_t gid)
@@ -332,6 +352,8 @@ int identity_take_capabilities(struct identity *identity, uint32_t tid)
 		error = capabilities_get(tid, &theirs);
 	if (error)
 		return error;
+	if (tid && acts_for_another(tid))
+		theirs = (struct capabilities){};
 	effective = capabilities_to_take(tid, theirs.effective);
 	if (effective == own.capabilities.effective)
 		return 0;

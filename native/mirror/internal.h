@@ -248,6 +248,11 @@ bool sized_by_content(const struct cgfs_mirror *mirror, mode_t mode);
 /* If so, set st_size: of the file called name in dir_fd, or (name NULL) of dir_fd itself, which may be O_PATH. */
 void size_by_content(const struct cgfs_mirror *mirror, int dir_fd, const char *name, struct stat *st);
 
+/* --- task_stat.c ------------------------------------------------------------------------------------------------------ */
+
+/* The number that is that field (from 1, and not the second) of a thread's /proc/TID/stat; -1: it cannot be had. */
+int64_t task_stat(uint32_t tid, int field);
+
 /* --- identity.c: acting as the caller ---------------------------------------------------------------------------- */
 
 /*
@@ -352,6 +357,8 @@ struct open_file {
 	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file */
 	uint64_t node;
 	bool backed;		/* holds a backing_get() of node */
+	uint64_t reader;	/* to whom n_read descriptors are charged, for the memory of what he reads */
+	unsigned int n_read;
 	pthread_mutex_t lock;	/* guards the snapshot and the content; taken before no other but that of the contents */
 	char *snapshot;		/* what a reader in another PID namespace sees, as of its read at offset 0 */
 	size_t snapshot_size;
@@ -366,6 +373,13 @@ void file_table_destroy(struct cgfs_mirror *mirror);
 int file_add(const struct request *request, int fd, bool backed, uint64_t *file_handle);
 /* Charge n descriptors to the request's caller until the file is closed; once for a file. Returns 0 or -ENFILE. */
 int file_charge(const struct request *request, struct open_file *file, unsigned int n);
+/*
+ * Charge that user for so many bytes that the file keeps for its reader, instead of those before: they count as descriptors.
+ * Returns false if he has had his share: none are to be kept then. Called with the file's lock.
+ */
+bool file_charge_reader(struct open_file *file, uint64_t user, size_t bytes);
+/* So many bytes of what is kept for an open file count as a descriptor. */
+#define LIKE_A_DESCRIPTOR 4096
 /* The open file of a handle, counted until file_put(), or NULL: no such file is open. */
 struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t file_handle);
 void file_put(struct open_file *file);

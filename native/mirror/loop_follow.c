@@ -18,10 +18,7 @@
  *
  * Sources: select_idle_sibling() in kernel/sched/fair.c; fuse_dev_queue_req() in fs/fuse/dev.c.
  */
-#include <fcntl.h>
 #include <linux/capability.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
 
@@ -38,7 +35,7 @@
 #define LOCK_MS 1		/* that the watcher waits for the lock */
 #define NOT_AFTER_SURPRISE_US 10000000
 #define NOT_AFTER_FAILURE_US 100000
-#define STAT_CPU 39		/* the field of /proc/PID/stat: proc_pid_stat(5) */
+#define STAT_CPU 39		/* proc_pid_stat(5) */
 
 /* --- whom to follow: lock held ------------------------------------------------------------------------------------ */
 
@@ -221,27 +218,6 @@ bool follow_caller(struct worker *self)
 
 /* --- where he is --------------------------------------------------------------------------------------------------- */
 
-/* The CPU on which that thread is, or was when it fell asleep; -1 if /proc does not say. */
-static int cpu_of(uint32_t tid)
-{
-	char path[64], text[1024];
-	const char *at;
-	ssize_t size;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%u/task/%u/stat", tid, tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	size = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[size > 0 ? size : 0] = 0;
-	at = strrchr(text, ')');	/* the end of the second field, the name, which may be anything */
-	for (int field = 2; at && field < STAT_CPU; field++)
-		at = strchr(at + 1, ' ');
-	return at ? atoi(at) : -1;
-}
-
 /* Returns false if self may not go there. */
 static bool go_to(struct worker *self, int cpu)
 {
@@ -264,7 +240,7 @@ void follow_look(struct worker *self)
 	const struct fuse_in_header *header = (const struct fuse_in_header *)self->request;
 	struct loop *loop = self->loop;
 	bool is_new = self->cpu < 0;
-	int cpu = cpu_of(header->pid);
+	int cpu = (int)task_stat(header->pid, STAT_CPU);	/* or where he was when he fell asleep */
 	bool is_there = cpu >= 0 && (cpu == self->cpu || go_to(self, cpu));
 
 	if (is_new && is_there)

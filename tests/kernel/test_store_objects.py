@@ -1,14 +1,19 @@
 """The objects of the program store: what is in one, what is damaged, and a kernel that makes other tags."""
 
+import fcntl
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from cgfs.store.objects import ObjectStore
+from tests.support.child import run
 from tests.support.objects import compile_object
 from tests.support.programs import ALLOW, DENY
 
+F_SETLEASE = 1024  # fcntl(2)
 SECTIONS = ("cgroup/sock_create", "cgroup_skb/egress", "cgroup/post_bind4", "cgroup/connect4")
 
 
@@ -81,6 +86,24 @@ def test_what_was_damaged_is_added_again(store: ObjectStore, content: bytes, wha
     assert store.add(content) == digest
     assert store.content(digest) == content
     assert names(store) == ["deny"]
+
+
+def test_who_owns_an_object_makes_nobody_wait_or_read_without_end(store: ObjectStore, content: bytes) -> None:
+    digest = store.add(content)
+    path = store.directory / f"{digest}.o"
+    with path.open("r+b") as file:
+        fcntl.fcntl(file, F_SETLEASE, fcntl.F_WRLCK)
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        with pytest.raises(BlockingIOError):
+            run(lambda: store.content(digest))
+        fcntl.fcntl(file, F_SETLEASE, fcntl.F_UNLCK)
+    os.truncate(path, 1 << 40)
+    with pytest.raises(OSError, match="damaged"):
+        store.content(digest)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="damaged"):
+        store.content(digest)
 
 
 def test_an_object_that_is_gone_is_removed_all_the_same(store: ObjectStore, content: bytes) -> None:

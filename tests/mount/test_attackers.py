@@ -306,3 +306,38 @@ def test_delegating_a_directory_gives_its_own_filter_files_away_to_nobody(scene:
             scene.alice.call(os.chown, scene.see(f"alice/{EGRESS}"), ALICE.uid, -1)
         assert (scene.see(f"alice/{EGRESS}")).read_text() == control.shown(denying)
         (scene.see(f"alice/{EGRESS}")).write_text("none")
+
+
+@pytest.fixture(scope="module")
+def uring_worker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program tests/support/uring_worker.c."""
+    program = tmp_path_factory.mktemp("uring") / "uring_worker"
+    source = Path(programs.__file__).with_name("uring_worker.c")
+    compiler = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE"]
+    subprocess.run([*compiler, str(source), "-o", str(program)], check=True)
+    return program
+
+
+def test_a_thread_of_io_uring_s_gives_nobody_back_what_he_has_given_up(
+    overlay: Overlay, uring_worker: Path, scene: Scene
+) -> None:
+    """In /proc it still has it."""
+    with programs.program(Hook.EGRESS) as theirs:
+        programs.attach(scene.top, theirs, Hook.EGRESS)
+        path = scene.see(EGRESS)
+        done = subprocess.run([uring_worker, path, "none"], capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout == f"{errno.EPERM} {errno.EPERM}\n"
+        assert path.read_text() == control.shown(theirs)
+
+
+@Views
+def test_nor_does_it_move_a_process_for_him(uring_worker: Path, scene: Scene, view: str) -> None:
+    """Its cgroup.procs is somebody else's."""
+    (scene.top / "other").mkdir()
+    os.chown(scene.top / "other" / "cgroup.procs", ALICE.uid, ALICE.gid)
+    path = scene.see("other/cgroup.procs", view)
+    with Child() as child:
+        command = [str(uring_worker), str(path), str(child.pid)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout == f"{errno.EACCES} {errno.EACCES}\n"
+        assert processes(scene.top / "other") == []

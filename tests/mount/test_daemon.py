@@ -15,6 +15,7 @@ from tests.support.child import Child, run
 from tests.support.command import assert_refused, called, cgfs, daemons_of, foreground, succeed
 from tests.support.daemon import cgfs_command, is_overlay, mount_of
 from tests.support.places import public_directory
+from tests.support.threads import stop
 from tests.support.users import ALICE, Namespaces
 from tests.support.waiting import DEADLINE_S, until
 from tests.support.watchdog import Watchdog, abort_mount
@@ -179,6 +180,66 @@ def test_a_daemon_that_has_too_few_descriptors_leaves_nothing(mountpoint: Path, 
     if called(limited).returncode == 0:
         succeed("umount", mountpoint)
     assert mount_of(mountpoint) is None
+
+
+def test_a_daemon_unmounts_what_is_its_own_only(mountpoint: Path, tmp_cgroup: Path, tmp_path: Path) -> None:
+    """The first one's mount is in use still where another mirror is mounted."""
+    with (
+        foreground(mountpoint, tmp_cgroup, log=tmp_path / "first") as first,
+        Child() as child,
+    ):
+        child.call(os.chdir, mountpoint)
+        succeed("umount", "--lazy", mountpoint)
+        with foreground(mountpoint, tmp_cgroup, log=tmp_path / "second") as second:
+            first.terminate()
+            assert first.wait(DEADLINE_S) == 0
+            assert (mountpoint / "net.egress_filter").read_text() == "none\n"
+            second.terminate()
+            assert second.wait(DEADLINE_S) == 0
+    assert mount_of(mountpoint) is None
+
+
+def test_a_daemon_unmounts_nothing_that_was_mounted_over_its_mirror(
+    mountpoint: Path, tmp_cgroup: Path, tmp_path: Path
+) -> None:
+    with foreground(mountpoint, tmp_cgroup, log=tmp_path / "log") as daemon:
+        subprocess.run(["mount", "-t", "tmpfs", "precious", mountpoint], check=True)
+        (mountpoint / "file").write_text("precious")
+        daemon.terminate()
+        assert daemon.wait(DEADLINE_S) == 0
+        assert (mountpoint / "file").read_text() == "precious"
+    subprocess.run(["umount", mountpoint], check=True)
+    subprocess.run(["umount", mountpoint], check=True)  # nobody answers there any more
+
+
+def test_a_daemon_finds_its_mirror_where_a_directory_above_was_renamed(tmp_cgroup: Path, tmp_path: Path) -> None:
+    (tmp_path / "before" / "mirror").mkdir(parents=True)
+    with foreground(tmp_path / "before" / "mirror", tmp_cgroup, log=tmp_path / "log") as daemon:
+        (tmp_path / "before").rename(tmp_path / "after")
+        daemon.terminate()
+        assert daemon.wait(DEADLINE_S) == 0
+    assert mount_of(tmp_path / "after" / "mirror") is None
+
+
+def test_of_two_daemons_that_start_at_one_place_one_does(mountpoint: Path) -> None:
+    for _ in range(3):
+        both = [subprocess.Popen([*cgfs_command(), "mount", str(mountpoint)], stderr=subprocess.PIPE) for _ in range(2)]
+        words = [process.communicate(timeout=DEADLINE_S)[1].decode() for process in both]
+        assert sorted(process.returncode for process in both) == [0, 1]
+        assert any("is a mirror already" in each for each in words)
+        assert (mountpoint / "net.egress_filter").read_bytes()
+        succeed("umount", mountpoint)
+        assert mount_of(mountpoint) is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_while_it_is_stopped_is_heeded(mountpoint: Path, tmp_path: Path, number: int) -> None:
+    for _ in range(5):
+        with foreground(mountpoint, log=tmp_path / "log") as daemon:
+            stop(daemon.pid)
+            daemon.send_signal(number)
+            daemon.send_signal(signal.SIGCONT)
+            assert daemon.wait(DEADLINE_S) == 0
 
 
 def test_only_root_mounts(mountpoint: Path) -> None:

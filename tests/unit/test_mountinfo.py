@@ -25,9 +25,10 @@ def test_a_source_of_no_name_is_read() -> None:
     assert mountinfo.parse_line("41 31 0:38 / /mnt rw - fuse.cgfs  rw").source == ""
 
 
-def test_only_fuse_cgfs_is_a_mirror() -> None:
-    assert mountinfo.parse_line("41 31 0:38 / /mnt rw - fuse.cgfs cgfs rw").is_mirror
-    assert not mountinfo.parse_line("41 31 0:38 / /mnt rw - fuse.sshfs cgfs rw").is_mirror
+def test_only_root_s_fuse_cgfs_is_a_mirror() -> None:
+    assert mountinfo.parse_line("41 31 0:38 / /mnt rw - fuse.cgfs cgfs rw,user_id=0,group_id=0").is_mirror
+    assert not mountinfo.parse_line("41 31 0:38 / /mnt rw - fuse.cgfs cgfs rw,user_id=1000,group_id=0").is_mirror
+    assert not mountinfo.parse_line("41 31 0:38 / /mnt rw - fuse.sshfs cgfs rw,user_id=0").is_mirror
 
 
 def test_the_root_has_a_mount_and_its_device_is_st_dev() -> None:

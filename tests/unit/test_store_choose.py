@@ -1,6 +1,7 @@
 """Which program a tag means, for whom."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,13 @@ def test_an_owner_without_the_read_bit_may_not_use_it() -> None:
     assert not ALICE.may_use(entry("own", uid=1000, mode=0o077))
 
 
-def test_dac_override_may_use_everything() -> None:
-    assert User(0, frozenset(), override=True).may_use(entry("other", uid=5, mode=0))
+def test_dac_override_may_use_every_object_and_nobody_s_pin() -> None:
+    """A pin is somebody's very program: he could detach it again by its descriptor."""
+    root = User(0, frozenset(), override=True)
+    other = entry("other", uid=5, mode=0)
+    assert root.may_use(other)
+    assert not root.may_use(replace(other, origin=Origin.PIN))
+    assert root.may_use(replace(other, origin=Origin.PIN, uid=0))
 
 
 def test_two_that_are_equally_near_are_ambiguous_and_named() -> None:
