@@ -77,6 +77,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         actors=("container",),
     ),
     Difference(
+        "who opens or writes by a thread of io_uring's (IOSQE_ASYNC, SQPOLL) has no capabilities and no supplementary "
+        "groups",
+        "such a thread acts under the credentials of whoever has submitted the request, and the kernel says only what "
+        "the thread had when it was made",
+    ),
+    Difference(
         "offsets of 2 GiB and more can be sought, where cgroup2 says EINVAL",
         "FUSE's largest file size is another",
         ("seek to far",),
