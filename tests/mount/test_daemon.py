@@ -232,7 +232,7 @@ def test_of_two_daemons_that_start_at_one_place_one_does(mountpoint: Path) -> No
         assert mount_of(mountpoint) is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_that_comes_while_it_is_stopped_is_heeded(mountpoint: Path, tmp_path: Path, number: int) -> None:
     for _ in range(5):
         with foreground(mountpoint, log=tmp_path / "log") as daemon:
