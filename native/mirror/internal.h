@@ -137,7 +137,7 @@ enum file_kind {
 	KIND_PLAIN,
 	KIND_PROCS,		/* cgroup.procs */
 	KIND_THREADS,		/* cgroup.threads */
-	KIND_SWITCH,		/* what brings other files, and takes them away (watch_switches) */
+	KIND_SWITCH,		/* what brings other files, and takes them away (switches.c) */
 	KIND_PRESSURE,		/* *.pressure with a trigger: all but cgroup.pressure */
 	KIND_EVENTS,		/* *.events and *.events.local */
 };
@@ -408,6 +408,17 @@ void poller_control_changed(struct cgfs_mirror *mirror, uint64_t node);
 /* A control file is about to be read from its beginning: what it says now has been seen. */
 void poller_control_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);
 
+/* --- switches.c: files that bring others, and take them away, by what is written to them ------------------------------------ */
+
+bool is_switch(const char *name);
+/* Somebody wrote to the file of that name in the directory dir (a node): if it is a switch, what comes of it is made known. */
+void switch_written(struct cgfs_mirror *mirror, const char *name, uint64_t dir);
+/*
+ * The same for the file with that kernfs id, where the event did not say its name and directory: the kernel had dropped the
+ * name, and found the file by handle, as it does for the mirror. Takes locks of directories.
+ */
+void switch_find(struct cgfs_mirror *mirror, uint64_t file);
+
 /* --- watch.c: what others change on the cgroup2 mount ------------------------------------------------------------------- */
 
 int watch_start(struct cgfs_mirror *mirror);
@@ -418,6 +429,8 @@ bool watch_stop(struct cgfs_mirror *mirror);
  * while the count is the same, and everything has been counted. That is to be asked first. (backing.c has the exceptions.)
  */
 uint64_t watch_removals(const struct cgfs_mirror *mirror);
+/* Files have been taken away, or may have been. */
+void watch_count_removal(const struct cgfs_mirror *mirror);
 /* Whether all that was done before this call has been counted. */
 bool watch_has_counted(const struct cgfs_mirror *mirror);
 /*
@@ -432,14 +445,6 @@ int watch_gone_error(struct request *request);
  * request whose caller has no directory locked.
  */
 void watch_settle(struct cgfs_mirror *mirror);
-/*
- * Somebody wrote to the file with that kernfs id, and the event did not say its name and directory: the kernel had dropped the
- * name, and found the file by handle, as it does for the mirror. If the file brings others, or takes them away, that is made
- * known. Takes locks of directories.
- */
-void watch_find_switch(struct cgfs_mirror *mirror, uint64_t file);
-/* Whether what is written to files of that name brings other files, or takes them away. */
-bool watch_switches(const char *name);
 /* The kernel does not believe any more that there is a name for that node, which was removed. */
 void watch_note_expired(struct cgfs_mirror *mirror, uint64_t node);
 

@@ -25,7 +25,7 @@ enum file_kind kind_of_name(const char *name)
 		return KIND_PROCS;
 	if (strcmp(name, "cgroup.threads") == 0)
 		return KIND_THREADS;
-	if (watch_switches(name))
+	if (is_switch(name))
 		return KIND_SWITCH;
 	if (has_suffix(name, ".pressure"))
 		return KIND_PRESSURE;

@@ -173,7 +173,7 @@ void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand)
 		expire_files_of_children(mirror, errand->node);
 		break;
 	case FIND_SWITCH:
-		watch_find_switch(mirror, errand->child);
+		switch_find(mirror, errand->child);
 		break;
 	}
 }

@@ -3,11 +3,9 @@
  * Sees, by fanotify, what others do on cgroup2, so that the kernel need not ask about each name again and again.
  *
  * The events name directories and files by handle, which is the kernfs id. What this process has done is known to
- * the kernel already, but for the files that come and go with a controller. Those are made and removed by the kernel
- * without an event; the write that made it do so is one.
+ * the kernel already, but for the files that come and go by what is written to others (switches.c).
  *
- * Sources: fanotify(7); kernfs_notify_workfn in fs/kernfs/file.c; cgroup_pressure_write, cgroup_subtree_control_write
- * and cgroup_type_write in kernel/cgroup/cgroup.c.
+ * Sources: fanotify(7); kernfs_notify_workfn in fs/kernfs/file.c.
  */
 #include "internal.h"
 
@@ -18,7 +16,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#include "../cgroup.h"
 #include "loop.h"
 #include "monotonic.h"
 
@@ -32,7 +29,6 @@
 #define EXPIRY_MS 100		/* for a name that is to be expired, and whose directory may be locked by whoever waits */
 #define END_MS 1000
 #define N_GONE 1024
-#define MAX_BASE_FILES 32	/* of a cgroup; there are some twenty (cgroup_base_files in kernel/cgroup/cgroup.c) */
 
 /* A directory that was removed. */
 struct gone {
@@ -169,65 +165,15 @@ static struct event event_of(const struct watch *watch, const struct fanotify_ev
 	return event;
 }
 
-/* The files that bring others, and take them away, by what is written to them: the directory's own, its child directories'. */
-static const struct {
-	const char *name;
-	bool own, childrens;
-} switches[] = {
-	{"cgroup.subtree_control", false, true},
-	{"cgroup.type", true, true},	/* threaded cgroups have no files of most controllers */
-	{"cgroup.pressure", true, false},
-};
-#define N_SWITCHES (sizeof(switches) / sizeof(switches[0]))
-
-bool watch_switches(const char *name)
-{
-	for (size_t i = 0; i < N_SWITCHES; i++) {
-		if (strcmp(name, switches[i].name) == 0)
-			return true;
-	}
-	return false;
-}
-
-static void on_switched(struct cgfs_mirror *mirror, size_t index, uint64_t dir)
+void watch_count_removal(const struct cgfs_mirror *mirror)
 {
 	mirror->watch->removals++;
-	if (switches[index].own)
-		stale_add(mirror, STALE_FILES, dir, NULL, 0);
-	if (switches[index].childrens)
-		stale_add(mirror, STALE_CHILDREN, dir, NULL, 0);
-}
-
-/* The directory was made just before the file, since kernfs numbers upwards: the next one below. Returns -1 if there is none. */
-static int open_directory_of(const struct cgfs_mirror *mirror, uint64_t file)
-{
-	int dir = -1;
-
-	for (uint64_t id = file - 1; dir < 0 && id && file - id <= MAX_BASE_FILES; id--)
-		dir = cgfs_open_by_kernfs_id(mirror->source_fd, id, O_PATH | O_DIRECTORY);
-	return dir;
-}
-
-void watch_find_switch(struct cgfs_mirror *mirror, uint64_t file)
-{
-	CLEANUP_FD int dir = open_directory_of(mirror, file);
-	uint64_t dir_id, id;
-
-	if (dir < 0 || kernfs_id_at(dir, "", AT_EMPTY_PATH, &dir_id))
-		return;
-	for (size_t i = 0; i < N_SWITCHES; i++) {
-		if (kernfs_id_at(dir, switches[i].name, AT_SYMLINK_NOFOLLOW, &id) == 0 && id == file)
-			on_switched(mirror, i, node_id(mirror, NULL, dir_id));
-	}
 }
 
 /* Somebody wrote to the file, or the kernel says that what it shows has changed. */
 static void on_modified(struct cgfs_mirror *mirror, const struct event *event)
 {
-	for (size_t i = 0; i < N_SWITCHES; i++) {
-		if (strcmp(event->name, switches[i].name) == 0)
-			on_switched(mirror, i, node_id(mirror, NULL, event->dir));
-	}
+	switch_written(mirror, event->name, node_id(mirror, NULL, event->dir));
 	if (!event->ours && event->child)
 		stale_add(mirror, kind_of_name(event->name) == KIND_EVENTS ? STALE_EVENT : STALE_NODE,
 			  node_id(mirror, event->name, event->child), NULL, 0);
