@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cgfs.checkpoint.document import Document, from_json, to_json
-from cgfs.checkpoint.save import save, subtree
+from cgfs.checkpoint.save import save
 from cgfs.durable import write_file
+from cgfs.hierarchy import subtree
 
 FILE = "cgfs.json"
 """The document's name among the images."""

@@ -153,7 +153,7 @@ def _mounted(settings: Settings, starting: contextlib.ExitStack) -> Iterator[tup
     options = settings.options
     place = _PLACES + zlib.crc32(os.fsencode(settings.mountpoint))
     starting.enter_context(LockAmongProcesses(LOCKS).holding(place))
-    _remove_dead_mirror(settings.mountpoint)
+    _remove_dead_mirror(settings.mountpoint)  # what settings_of() saw may be old
     spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)  # that mountinfo can be read when no other can be had
     mirror = Mirror(
         settings.source,
@@ -239,12 +239,10 @@ def _unmount_when_unused(mount: _OwnMount) -> bool:
     """Unmount as soon as nobody uses the mount. False where somebody still did after _PATIENCE_S."""
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        places = mount.places()
-        if not places:
-            return True
-        for place in places:
+        for place in mount.places():
             with contextlib.suppress(OSError):
                 unmount(place)
-        if mount.places():
-            time.sleep(_PAUSE_S)
+        if not mount.places():
+            return True
+        time.sleep(_PAUSE_S)
     return False

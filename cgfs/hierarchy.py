@@ -125,25 +125,45 @@ def read_lines(path: Path) -> tuple[str, ...]:
 
 def filtered_cgroups(top: Path) -> Iterator[Cgroup]:
     """Those of *top* (a directory of a mirror) and the cgroups below it that have filters, parents first."""
-    waiting = [top]
-    while waiting:
-        path = waiting.pop()
+    for path in subtree(top):
         try:
             filters = {file.name: read_lines(path / file.name) for file in CONTROL_FILES}
-            children = children_of(path)
         except OSError as error:
-            if path == top or error.errno not in (*GONE, errno.ENAMETOOLONG):
+            if not leaves_out(error, path, top):
                 raise
-            if error.errno == errno.ENAMETOOLONG:
-                log.warning("a cgroup below %s is left out: its path is too long", top)
             continue
         filters = {name: lines for name, lines in filters.items() if lines != ("none",)}
         if filters:
             yield Cgroup(path, filters)
+
+
+def subtree(top: Path) -> Iterator[Path]:
+    """*top* and the cgroups below it, parents first, but for those that leaves_out() names. Raises OSError."""
+    waiting = [top]
+    while waiting:
+        cgroup = waiting.pop()
+        try:
+            children = _children_of(cgroup)
+        except OSError as error:
+            if not leaves_out(error, cgroup, top):
+                raise
+            continue
+        yield cgroup
         waiting.extend(reversed(children))
 
 
-def children_of(cgroup: Path) -> list[Path]:
+def leaves_out(error: OSError, cgroup: Path, top: Path) -> bool:
+    """Whether who looks at all cgroups from *top* on leaves *cgroup* out, of which he is told *error*: it has vanished
+    meanwhile; or, with a warning, its path is too long: or whoever makes one would hide all others.
+    """
+    if cgroup == top:
+        return False
+    if error.errno == errno.ENAMETOOLONG:
+        log.warning("a cgroup below %s is left out: its path is too long", top)
+    return error.errno in (*GONE, errno.ENAMETOOLONG)
+
+
+def _children_of(cgroup: Path) -> list[Path]:
     """The cgroups right below *cgroup*, by name. Raises OSError."""
     with os.scandir(cgroup) as entries:
         return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))

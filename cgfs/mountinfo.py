@@ -85,14 +85,12 @@ def cgroup2_mount() -> Path:
 
 def is_on(path: Path, fstype: str) -> bool:
     """Whether *path* is on a mounted file system of that type. Raises OSError where it cannot be reached."""
-    device = path.stat().st_dev
-    return any(mount.device == device for mount in mounts() if mount.fstype == fstype)
+    return _is_on_any(path, [mount for mount in mounts() if mount.fstype == fstype])
 
 
 def is_on_mirror(path: Path) -> bool:
     """Whether *path* is on a mirror. Raises OSError where it cannot be reached."""
-    device = path.stat().st_dev
-    return any(mount.device == device for mount in mirrors())
+    return _is_on_any(path, mirrors())
 
 
 def is_cgroup2(path: Path) -> bool:
@@ -108,6 +106,11 @@ def without_links(path: Path) -> Path:
     absolute = path.absolute()
     unlooked = Path(os.path.realpath(absolute.parent)) / absolute.name
     return unlooked if mount_at(unlooked) is not None else Path(os.path.realpath(path))
+
+
+def _is_on_any(path: Path, candidates: list[Mount]) -> bool:
+    device = path.stat().st_dev
+    return any(mount.device == device for mount in candidates)
 
 
 def _unescape(field: str) -> str:

@@ -102,11 +102,9 @@ def _ended_by_signals() -> Iterator[None]:
 def set_state(path: Path, before: FileState, after: FileState) -> None:
     """Take the control file at *path* from *before* to *after*. Raises OSError."""
     if before.content != after.content:
-        if after.content != NONE and _kernel_mode(before) != _kernel_mode(after):
+        if after.content == NONE or _kernel_mode(before) != _kernel_mode(after):
             client.detach(path)
-        if after.content == NONE:
-            client.detach(path)
-        else:
+        if after.content != NONE:
             client.write(path, after.content)
     if (before.uid, before.gid) != (after.uid, after.gid):
         os.chown(path, after.uid, after.gid)

@@ -1,45 +1,15 @@
 """Writes down the control files of a subtree of a mirror. Changes nothing."""
 
-import errno
-import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from cgfs.bpf import ProgType
 from cgfs.checkpoint.document import Document, FileState
 from cgfs.control import CONTROL_FILES, SetProgram, by_name, parse
-from cgfs.errors import GONE
-from cgfs.hierarchy import children_of
+from cgfs.hierarchy import leaves_out
 from cgfs.store.objects import ObjectStore
-
-log = logging.getLogger(__name__)
-
-
-def subtree(top: Path) -> Iterator[Path]:
-    """*top* and the cgroups below it, parents first; one that vanishes meanwhile is left out. Raises OSError.
-
-    With a warning, so is one whose path is too long: or whoever makes one would keep all above it from being saved.
-    """
-    waiting = [top]
-    while waiting:
-        cgroup = waiting.pop()
-        try:
-            children = children_of(cgroup)
-        except OSError as error:
-            if error.errno in GONE and cgroup != top:
-                continue
-            if error.errno == errno.ENAMETOOLONG:
-                _warn_of_length(top)
-                continue
-            raise
-        yield cgroup
-        waiting.extend(reversed(children))
-
-
-def _warn_of_length(top: Path) -> None:
-    log.warning("a cgroup below %s is left out: its path is too long", top)
 
 
 def file_state(path: Path) -> FileState:
@@ -60,12 +30,9 @@ def save(top: Path, cgroups: Iterable[Path], programs: ObjectStore | None = None
         try:
             states = {file.name: file_state(cgroup / file.name) for file in CONTROL_FILES}
         except OSError as error:
-            if error.errno in GONE and cgroup != top:
-                continue
-            if error.errno == errno.ENAMETOOLONG and cgroup != top:
-                _warn_of_length(top)
-                continue
-            raise
+            if not leaves_out(error, cgroup, top):
+                raise
+            continue
         found[str(cgroup.relative_to(top))] = states
     document = Document(found)
     if programs is not None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from cgfs.checkpoint import document
-from cgfs.checkpoint.save import missing_programs, save, subtree
+from cgfs.checkpoint.save import missing_programs, save
 from cgfs.commands.arguments import cgroup_argument
+from cgfs.hierarchy import subtree
 from cgfs.progress import progress
 from cgfs.store import default_store
 

@@ -70,9 +70,7 @@ NO_JSON = [b"", b"{", b"[]", b"null", b"7", b'{"uid": "x"}', b'{"mode": null}', 
 UNHEARD_OF = [b"[" * 4000, b'{"uid": Infinity}', b'{"uid": -1}', b'{"gid": 4294967295}', b'{"mode": 65535}']
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b"null", b"7", b'{"uid": "x"}', b'{"mode": null}', b"\xff", *UNHEARD_OF]
-)
+@pytest.mark.parametrize("data", [*NO_JSON, *UNHEARD_OF])
 def test_what_makes_no_sense_is_as_if_nothing_was_kept(cgroup_fd: int, data: bytes) -> None:
     os.setxattr(cgroup_fd, XATTR, data)
     assert read(cgroup_fd) == Attributes(0, 0, 0o644, 0)

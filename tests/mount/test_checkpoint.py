@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from cgfs.checkpoint.restore import Change, apply
-from cgfs.checkpoint.save import file_state, subtree
+from cgfs.checkpoint.save import file_state
 from cgfs.checkpoint.save import save as save_document
 from cgfs.commands.restore import restore
 from cgfs.criu import cgroup_of
+from cgfs.hierarchy import subtree
 from tests.mount.conftest import Twin
 from tests.support import control
 from tests.support.child import Child, run
