@@ -1,6 +1,7 @@
 """`cgfs mount`, and `mount.fuse.cgfs`, which mount(8) runs: start the daemon of a mirror.
 
-Owns the command lines of the mount and where the daemon's log goes. The mount itself is cgfs/daemon.py's.
+Owns the command lines of the mount and where the daemon's log goes in the background. The mount itself is
+cgfs/daemon.py's.
 """
 
 import contextlib
@@ -9,7 +10,6 @@ import logging.handlers
 import os
 import socket
 import struct
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cgfs import background
+from cgfs import background, supervisor
 from cgfs.mount_options import MountOptions, parse
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def command(paths: Sequence[Path], options: MountOptions, foreground: bool, read
     daemon, not the kernel, reads and writes cgroup2's files). A mirror is always nosuid, nodev and noexec.
 
     Without --foreground the command returns when the mount answers. The daemon logs to syslog then, or where
-    there is none to /var/log/cgfs.log.
+    there is none to /var/log/cgfs.log. With it, systemd is told when the mount answers (Type=notify).
     """
     if len(paths) > 2:
         raise click.UsageError("name one directory to mount at, and at most one of cgroup2 before it")
@@ -113,17 +113,10 @@ def _mount(
 
     settings = daemon.settings_of(mountpoint, source, options)
     if foreground:
-        _log_to(_with_format(logging.StreamHandler(sys.stderr), "%(asctime)s %(levelname)s %(message)s"))
-        daemon.serve(settings, lambda: _say_ready(ready_fd))
+        _log_to(_with_format(logging.StreamHandler(), supervisor.log_formatter()))
+        daemon.serve(settings, partial(supervisor.say_ready, ready_fd))
     else:
         background.start(partial(_serve_behind, settings))
-
-
-def _say_ready(ready_fd: int | None) -> None:
-    if ready_fd is not None:
-        with contextlib.suppress(BrokenPipeError):  # nobody wants to know
-            os.write(ready_fd, b"ready\n")
-        os.close(ready_fd)
 
 
 def _serve_behind(settings: "Settings", ready: Callable[[], None]) -> None:
@@ -151,9 +144,9 @@ def _log_handler() -> logging.Handler:
         socket.setdefaulttimeout(_PATIENCE_S)  # of the handler's socket: there are no others
         logging.raiseExceptions = False  # a line that nobody takes is lost
         to_syslog = logging.handlers.SysLogHandler(str(_SYSLOG), logging.handlers.SysLogHandler.LOG_DAEMON)
-        return _with_format(to_syslog, f"{who}: %(levelname)s %(message)s")
+        return _with_format(to_syslog, logging.Formatter(f"{who}: %(levelname)s %(message)s"))
     to_file = logging.handlers.WatchedFileHandler(_LOG_FILE)
-    return _with_format(to_file, f"%(asctime)s {who} %(levelname)s %(message)s")
+    return _with_format(to_file, logging.Formatter(f"%(asctime)s {who} %(levelname)s %(message)s"))
 
 
 def _let_stderr_be_the_log() -> None:
@@ -169,6 +162,6 @@ def _let_stderr_be_the_log() -> None:
             os.dup2(file.fileno(), 2)
 
 
-def _with_format(handler: logging.Handler, format_: str) -> logging.Handler:
-    handler.setFormatter(logging.Formatter(format_))
+def _with_format(handler: logging.Handler, formatter: logging.Formatter) -> logging.Handler:
+    handler.setFormatter(formatter)
     return handler

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,44 @@ def test_a_mirror_may_cover_its_source(tmp_cgroup: Path, watchdog: Watchdog) -> 
         while is_overlay(tmp_cgroup):
             abort_mount(tmp_cgroup)
         watchdog.release(tmp_cgroup)
+
+
+# --- under a supervisor ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["/run/", "@"])
+def test_systemd_is_told_when_the_mount_answers(mountpoint: Path, log: Path, prefix: str) -> None:
+    """As with Type=notify; systemd takes an abstract socket for some of its services."""
+    address = f"{prefix}cgfs-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address.replace("@", "\0"))
+        systemd.settimeout(DEADLINE_S)
+        try:
+            with foreground(mountpoint, log=log, environment={"NOTIFY_SOCKET": address}):
+                assert systemd.recv(64) == b"READY=1"
+                assert "serving" in log.read_text()
+                succeed("umount", mountpoint)
+        finally:
+            Path(address).unlink(missing_ok=True)
+
+
+def test_a_supervisor_that_does_not_listen_is_no_error(mountpoint: Path, log: Path) -> None:
+    with foreground(mountpoint, log=log, environment={"NOTIFY_SOCKET": "/run/cgfs-test-nobody"}) as daemon:
+        succeed("umount", mountpoint)
+        assert daemon.wait(DEADLINE_S) == 0
+
+
+def test_the_journal_gets_the_priority_of_each_line(mountpoint: Path, tmp_cgroup: Path, log: Path) -> None:
+    log.touch()
+    there = log.stat()
+    stream = {"JOURNAL_STREAM": f"{there.st_dev}:{there.st_ino}"}
+    with foreground(mountpoint, tmp_cgroup, log=log, environment=stream) as daemon, Child() as child:
+        child.call(os.chdir, mountpoint)
+        daemon.terminate()
+        daemon.wait(DEADLINE_S)
+    serving, unmounting, in_use, ended = log.read_text().splitlines()
+    assert serving == f"<6>serving {tmp_cgroup} on {mountpoint}"
+    assert [line[:3] for line in (unmounting, in_use, ended)] == ["<6>", "<4>", "<6>"]
 
 
 # --- what is refused, with nothing left behind ------------------------------------------------------------------------

@@ -49,9 +49,15 @@ def daemons_of(mountpoint: Path) -> list[int]:
 
 @contextlib.contextmanager
 def foreground(
-    mountpoint: Path, *arguments: str | Path, log: Path, inherit: tuple[int, ...] = ()
+    mountpoint: Path,
+    *arguments: str | Path,
+    log: Path,
+    inherit: tuple[int, ...] = (),
+    environment: dict[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`cgfs mount --foreground`, ready; it is ended by kill -9 if the test has not ended it."""
+    """`cgfs mount --foreground`, ready; it is ended by kill -9 if the test has not ended it. *environment* is more
+    of it.
+    """
     reader, writer = os.pipe()
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -68,6 +74,7 @@ def foreground(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            env={**os.environ, **(environment or {})},
         )
     os.close(writer)
     try:

@@ -28,4 +28,6 @@ def test_a_wheel_has_the_command_the_module_and_the_header(tmp_path: Path) -> No
         assert "cgfs = cgfs.cli:main" in content.read(entry_points).decode().replace("cgfs=", "cgfs = ")
     assert {"cgfs/include/cgfs.h", "cgfs/py.typed", "cgfs/client.py", "cgfs/commands/mount.py"} <= set(names)
     assert any(name.startswith("cgfs/_native.") and name.endswith(".so") for name in names)
+    (data,) = {name.split("/")[0] for name in names if ".data/" in name}
+    assert {f"{data}/data/share/man/man8/cgfs.8", f"{data}/data/lib/systemd/system/cgfs.service"} <= set(names)
     assert not any(name.startswith(("tests", "native")) for name in names)
