@@ -8,7 +8,6 @@ Whatever ends it, umount(8), a signal or an error, no mount is left behind.
 
 import contextlib
 import errno
-import functools
 import logging
 import os
 import resource
@@ -171,7 +170,7 @@ def _mounted(settings: Settings, starting: contextlib.ExitStack) -> Iterator[tup
         passthrough=options.passthrough,
         mount_flags=MS_RDONLY if options.read_only else 0,
     )
-    mount = _OwnMount(settings.mountpoint)
+    mount = _OwnMount(settings.mountpoint, mirror.device)
     try:
         yield mirror, mount
     finally:
@@ -183,20 +182,14 @@ def _mounted(settings: Settings, starting: contextlib.ExitStack) -> Iterator[tup
 
 class _OwnMount:
     """The mount of this daemon, wherever it is since it was mounted at *mountpoint*: others may have renamed a
-    directory above, mounted something over it, or another mirror at the same place.
+    directory above, mounted something over it, or another mirror at the same place. *device* is what st_dev is on it.
     """
 
-    def __init__(self, mountpoint: Path) -> None:
+    def __init__(self, mountpoint: Path, device: int) -> None:
         self.mountpoint = mountpoint
+        self._device = device
         self.has_ended = False
         """Its device number may be another's from then on."""
-
-    @functools.cached_property
-    def _device(self) -> int | None:
-        """What st_dev is on it."""
-        device = _device_of_connection()
-        there = mountinfo.mount_at(self.mountpoint) if device is None else None
-        return device if there is None else there.device
 
     def places(self) -> list[Path]:
         """Where it is, and nothing is mounted over it."""
@@ -206,19 +199,6 @@ class _OwnMount:
     def unmount_by_force(self) -> None:
         for place in self.places():
             unmount_by_force(place)
-
-
-def _device_of_connection() -> int | None:
-    """The device number of the file system that is served on /dev/fuse; None if the kernel is too old to say it.
-
-    Source: fuse_dev_show_fdinfo() in fs/fuse/dev.c.
-    """
-    for fdinfo in Path("/proc/self/fdinfo").iterdir():
-        with contextlib.suppress(OSError):
-            for line in fdinfo.read_text(encoding="ascii").splitlines():
-                if line.startswith("fuse_connection:"):
-                    return int(line.split()[1])
-    return None
 
 
 def _end(mount: _OwnMount, happens: SimpleQueue[int | None]) -> None:

@@ -11,8 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from cgfs._native import ffi, lib
 from cgfs.edge import OPERATIONS, Control
@@ -95,6 +94,8 @@ class Mirror:
         self._mirror = opened[0]
         self.mount_fd: int = lib.cgfs_mirror_mount_fd(self._mirror)
         """A directory of the cgroup2 mount, for open_by_handle_at. Borrowed."""
+        self.device: int = lib.cgfs_mirror_device(self._mirror)
+        """What st_dev is on it."""
         self.source_id: int = lib.cgfs_mirror_source_id(self._mirror)
         """The id of the cgroup that ROOT_NODE stands for."""
 
@@ -116,21 +117,12 @@ class Mirror:
         lib.cgfs_mirror_let_go(self._mirror)
 
     def close(self) -> None:
-        """Wait for the connection to end, by umount or abort, then free everything.
-
-        A mirror that never started is unmounted. May be called again, and does nothing then.
+        """Wait for the connection to end, by umount or abort, then free everything. One that was never started has
+        no connection to end. May be called again, and does nothing then.
         """
         mirror, self._mirror = self._mirror, ffi.NULL
         if mirror != ffi.NULL:
             lib.cgfs_mirror_close(mirror)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def control_changed(self, node: int) -> None:
         """Tell whoever polls or watches the control file *node* that its content has changed."""

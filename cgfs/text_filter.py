@@ -231,11 +231,12 @@ _MOST_KNOWN = 4096
 def _identities(stored: StoredText) -> frozenset[tuple[ProgType, str]]:
     """What a program of *stored* can be known by; nothing, if it is no filter."""
     key = hashlib.sha256(stored.text.encode()).digest(), stored.only_cgroup_id
-    if key not in _known:
+    found = _known.get(key)
+    if found is None:
         if len(_known) >= _MOST_KNOWN:
-            _known.clear()
-        _known[key] = _assembled_identities(stored)
-    return _known[key]
+            _known.clear()  # while another thread may look for one
+        found = _known[key] = _assembled_identities(stored)
+    return found
 
 
 def _assembled_identities(stored: StoredText) -> frozenset[tuple[ProgType, str]]:

@@ -48,6 +48,7 @@ int cgfs_mirror_start(struct cgfs_mirror *mirror, const struct cgfs_control_oper
 void cgfs_mirror_let_go(struct cgfs_mirror *mirror);
 void cgfs_mirror_close(struct cgfs_mirror *mirror);
 int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror);
+uint64_t cgfs_mirror_device(const struct cgfs_mirror *mirror);
 uint64_t cgfs_mirror_source_id(const struct cgfs_mirror *mirror);
 void cgfs_mirror_control_changed(struct cgfs_mirror *mirror, uint64_t node);
 

@@ -55,7 +55,7 @@ struct cgfs_mirror {
 	int source_fd;		/* O_RDONLY directory: SOURCE; every file is opened by its handle beside it */
 	uint64_t source_id;	/* the cgroup id that node 1 stands for */
 	char *mountpoint;
-	bool mounted;
+	dev_t device;		/* what st_dev is on the mirror */
 	bool passthrough;	/* asked for, and granted by INIT */
 	bool read_only;		/* SOURCE was mounted so at the start */
 	const char **control_names;

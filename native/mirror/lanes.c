@@ -80,22 +80,23 @@ static void *runner_main(void *argument)
 	return NULL;
 }
 
-/* One runner more, if there may be one. Lock held. */
-static void add_runner(struct lanes *lanes)
+/* One runner more, if there may be one. Returns false if no thread can be had. Lock held. */
+static bool add_runner(struct lanes *lanes)
 {
 	struct runner *runner = lanes->runners;
 
 	if (lanes->n_runners == MAX_THREADS)
-		return;
+		return true;
 	while (runner->state == RUNNER_RUNS)
 		runner++;
 	if (runner->state == RUNNER_OVER)
 		pthread_join(runner->thread, NULL);
 	*runner = (struct runner){.lanes = lanes};
 	if (start_thread(&runner->thread, runner_main, runner))
-		return;
+		return false;
 	runner->state = RUNNER_RUNS;
 	lanes->n_runners++;
+	return true;
 }
 
 static void tell_of_the_bound(struct lanes *lanes)
@@ -132,7 +133,10 @@ static void *keeper_main(void *argument)
 			pthread_cond_timedwait(&lanes->look, &lanes->lock, &until);
 		if (lanes->ended || lanes->n_idle || lane_next_number(lanes) != next)
 			continue;
-		add_runner(lanes);
+		if (!add_runner(lanes)) {
+			until = after_ms(REPLACED_MS);
+			pthread_cond_timedwait(&lanes->look, &lanes->lock, &until);
+		}
 		if (lanes->n_runners == MAX_THREADS)
 			tell_of_the_bound(lanes);
 	}

@@ -14,6 +14,7 @@
 #include <sys/mount.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 
 #define OLDEST_MINOR 36		/* Linux 5.17, since when fanotify says which file an event is about (watch.c) */
 #define MAX_CONTROL_FILES 127
@@ -100,26 +101,6 @@ static int clone_connection(struct cgfs_mirror *mirror)
 	return mirror->notify_fd < 0 || ioctl(mirror->notify_fd, FUSE_DEV_IOC_CLONE, &fuse_fd) < 0 ? -errno : 0;
 }
 
-static int mount_mirror(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
-{
-	char data[160];
-	struct stat st;
-
-	mirror->mountpoint = realpath(options->mountpoint, NULL);
-	if (!mirror->mountpoint || fstat(mirror->source_fd, &st) < 0)
-		return -errno;
-	mirror->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (mirror->fuse_fd < 0)
-		return -errno;
-	snprintf(data, sizeof(data), "fd=%d,rootmode=%o,user_id=0,group_id=0,default_permissions%s", mirror->fuse_fd,
-		 st.st_mode, options->allow_other ? ",allow_other" : "");
-	if (mount(options->fsname, mirror->mountpoint, "fuse.cgfs",
-		  MS_NOSUID | MS_NODEV | MS_NOEXEC | options->mount_flags, data) < 0)
-		return -errno;
-	mirror->mounted = true;
-	return clone_connection(mirror);
-}
-
 int mirror_negotiate(struct cgfs_mirror *mirror, bool passthrough)
 {
 	struct {
@@ -160,6 +141,45 @@ int mirror_negotiate(struct cgfs_mirror *mirror, bool passthrough)
 		.max_stack_depth = mirror->passthrough,
 	};
 	return send_message(mirror->fuse_fd, &part, 1);
+}
+
+/* Of what is mounted there now. Nobody is asked for it: nobody answers yet. */
+static int device_of_mount(struct cgfs_mirror *mirror)
+{
+	struct statx stx;
+
+	if (statx(AT_FDCWD, mirror->mountpoint, AT_STATX_DONT_SYNC, 0, &stx) < 0)
+		return -errno;
+	mirror->device = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	return 0;
+}
+
+/* Nothing is mounted if it fails. */
+static int mount_mirror(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
+{
+	char data[160];
+	struct stat st;
+	int error;
+
+	mirror->mountpoint = realpath(options->mountpoint, NULL);
+	if (!mirror->mountpoint || fstat(mirror->source_fd, &st) < 0)
+		return -errno;
+	mirror->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (mirror->fuse_fd < 0)
+		return -errno;
+	snprintf(data, sizeof(data), "fd=%d,rootmode=%o,user_id=0,group_id=0,default_permissions%s", mirror->fuse_fd,
+		 st.st_mode, options->allow_other ? ",allow_other" : "");
+	if (mount(options->fsname, mirror->mountpoint, "fuse.cgfs",
+		  MS_NOSUID | MS_NODEV | MS_NOEXEC | options->mount_flags, data) < 0)
+		return -errno;
+	error = device_of_mount(mirror);
+	if (!error)
+		error = clone_connection(mirror);
+	if (!error)
+		error = mirror_negotiate(mirror, options->passthrough);
+	if (error)
+		umount2(mirror->mountpoint, MNT_DETACH);
+	return error;
 }
 
 static int create_parts(struct cgfs_mirror *mirror)
@@ -229,8 +249,6 @@ int cgfs_mirror_open(const struct cgfs_mirror_options *options, struct cgfs_mirr
 	if (error)
 		return error;
 	error = mount_mirror(mirror, options);
-	if (!error)
-		error = mirror_negotiate(mirror, options->passthrough);
 	if (error)
 		cgfs_mirror_close(mirror);
 	else
@@ -282,9 +300,6 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 		/* A thread that somebody keeps waiting for a lock goes on one day: what it uses stays. The process ends anyway. */
 		if (!loop_stop(mirror))
 			return;
-	} else if (mirror->mounted) {
-		/* It never answered, and never will. */
-		umount2(mirror->mountpoint, MNT_DETACH);
 	}
 	/* Both tell the replay. */
 	if (mirror->poller)
@@ -309,6 +324,11 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror)
 {
 	return mirror->source_fd;
+}
+
+uint64_t cgfs_mirror_device(const struct cgfs_mirror *mirror)
+{
+	return mirror->device;
 }
 
 uint64_t cgfs_mirror_source_id(const struct cgfs_mirror *mirror)

@@ -85,11 +85,14 @@ int cgfs_mirror_start(struct cgfs_mirror *mirror, const struct cgfs_control_oper
  */
 void cgfs_mirror_let_go(struct cgfs_mirror *mirror);
 /*
- * Wait for the connection to end (unmount or abort), join all threads, close and free everything. Threads that wait for
- * a directory which somebody keeps locked are waited for a second or two; then they are left, and what they use with them.
+ * Wait for the connection to end (unmount or abort), where it was started, join all threads, close and free everything. What
+ * was mounted and not started the caller unmounts. Threads that wait for a directory which somebody keeps locked are waited
+ * for a second or two; then they are left, and what they use with them.
  */
 void cgfs_mirror_close(struct cgfs_mirror *mirror);
 
+/* What st_dev is on the mirror, as makedev(3) says it. */
+uint64_t cgfs_mirror_device(const struct cgfs_mirror *mirror);
 /* A descriptor (borrowed) of the cgroup2 mount, for open_by_handle_at; and the id that node 1 stands for. */
 int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror);
 uint64_t cgfs_mirror_source_id(const struct cgfs_mirror *mirror);

@@ -40,6 +40,7 @@
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include "loop.h"
 #include "monotonic.h"
@@ -175,31 +176,33 @@ static int enter_copy(const struct cgfs_mirror *mirror)
 {
 	struct mount_attr private = {.propagation = MS_PRIVATE};
 	const int fds[2] = {mirror->source_fd, mirror->replay->wake_fd};
-	int copy;
+	int copy, error;
 
 	if (unshare(CLONE_FS) < 0 || keep_descriptors(fds))
 		return -errno;
 	copy = (int)syscall(SYS_open_tree, AT_FDCWD, mirror->mountpoint, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (copy < 0 || syscall(SYS_mount_setattr, copy, "", AT_EMPTY_PATH, &private, sizeof(private)) < 0)
+	if (copy < 0)
 		return -errno;
+	if (syscall(SYS_mount_setattr, copy, "", AT_EMPTY_PATH, &private, sizeof(private)) < 0) {
+		error = -errno;
+		close(copy);
+		return error;
+	}
 	return copy;
 }
 
-/* Whether the filesystem of the copy is mounted anywhere in our namespace. */
-static bool is_mounted(int copy, FILE *mountinfo)
+/* Whether the mirror is mounted anywhere in our namespace. */
+static bool is_mounted(const struct cgfs_mirror *mirror, FILE *mountinfo)
 {
 	unsigned int major_number, minor_number;
-	struct statx stx;
 	char *line = NULL;
 	size_t size = 0;
 	bool found = false;
 
-	if (statx(copy, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &stx) < 0)
-		return false;
 	rewind(mountinfo);
 	while (!found && getline(&line, &size, mountinfo) > 0)
 		found = sscanf(line, "%*u %*u %u:%u", &major_number, &minor_number) == 2 &&
-			major_number == stx.stx_dev_major && minor_number == stx.stx_dev_minor;
+			makedev(major_number, minor_number) == mirror->device;
 	free(line);
 	return found;
 }
@@ -221,15 +224,21 @@ static bool has_ended(struct replay *replay)
 	return ended;
 }
 
-static void wait_for_the_end(struct replay *replay, FILE *mountinfo)
+static void wait_for_the_end(const struct cgfs_mirror *mirror, FILE *mountinfo)
 {
+	struct replay *replay = mirror->replay;
 	struct pollfd ready[2] = {
 		{.fd = fileno(mountinfo), .events = POLLPRI},	/* the mounts have changed */
 		{.fd = replay->wake_fd, .events = POLLIN},
 	};
 
-	while (is_mounted(replay->copy, mountinfo) && !has_ended(replay))
+	while (is_mounted(mirror, mountinfo) && !has_ended(replay))
 		poll(ready, 2, -1);
+}
+
+static void warn_of_no_events(int error)
+{
+	fprintf(stderr, "cgfs: WARNING: inotify shows on the mirror nothing of what others do on cgroup2: %s\n", strerror(-error));
 }
 
 static void *replay_main(void *argument)
@@ -238,15 +247,20 @@ static void *replay_main(void *argument)
 	struct replay *replay = mirror->replay;
 	CLEANUP_FD int copy = enter_copy(mirror);
 	FILE *mountinfo = copy < 0 ? NULL : fopen("/proc/thread-self/mountinfo", "re");
+	int error = copy < 0 ? copy : mountinfo ? 0 : -errno;
 	const int fds[2] = {mirror->source_fd, copy};
 	struct lanes *lanes = NULL;
 
 	replay->copy = copy;
-	if (mountinfo && !lanes_start(mirror, perform, fds, &lanes)) {
+	if (!error)
+		error = lanes_start(mirror, perform, fds, &lanes);
+	if (error) {
+		warn_of_no_events(error);
+	} else {
 		struct timespec deadline;
 
 		set_lanes(replay, lanes);
-		wait_for_the_end(replay, mountinfo);
+		wait_for_the_end(mirror, mountinfo);
 		set_lanes(replay, NULL);
 		deadline = after_ms(END_MS);
 		if (lanes_end(lanes, &deadline))

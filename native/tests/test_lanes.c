@@ -5,10 +5,15 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include "child.h"
 #include "mirror/lanes.h"
 #include "mirror/monotonic.h"
 #include "test.h"
+
+#define NOBODY_ELSE 4000123	/* as a uid */
 
 enum { PLAIN, HELD };	/* what an errand does: look for a descriptor, or wait until the test lets one go */
 
@@ -246,4 +251,33 @@ TEST(lanes_end_while_one_is_held)
 	CHECK(!lanes_add(lanes, PLAIN, 200, "", 0, true));
 	CHECK(eventfd_write(gate, 1) == 0);
 	wait_for(&seen.n_done, 1);
+}
+
+/* As a user who may have two threads: this one, and the one that makes the others. */
+static void add_while_no_thread_can_be_had(void)
+{
+	struct rlimit limit;
+	struct lanes *lanes;
+
+	CHECK(getrlimit(RLIMIT_NPROC, &limit) == 0);
+	limit.rlim_cur = 2;
+	CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
+	CHECK(setresuid(NOBODY_ELSE, NOBODY_ELSE, NOBODY_ELSE) == 0);
+	lanes = start();
+	CHECK(lanes_add(lanes, PLAIN, 1, "x", 0, true));
+	poll(NULL, 0, 100);	/* for it to try, and to fail */
+	CHECK(lanes_add(lanes, PLAIN, 1, "y", 0, true));
+	CHECK(seen.n_done == 0);
+	limit.rlim_cur = limit.rlim_max;
+	CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
+	wait_for(&seen.n_done, 2);
+	CHECK(strcmp(seen.order, "xy") == 0);
+	stop(lanes);
+}
+
+TEST(lanes_wait_for_a_thread_that_cannot_be_had)
+{
+	struct child child = child_start(add_while_no_thread_can_be_had);
+
+	child_end(&child);
 }

@@ -260,6 +260,49 @@ def test_a_daemon_finds_its_mirror_where_a_directory_above_was_renamed(tmp_cgrou
     assert mount_of(tmp_path / "after" / "mirror") is None
 
 
+def test_a_daemon_finds_its_mirror_among_hundreds_of_file_systems(mountpoint: Path, tmp_cgroup: Path) -> None:
+    """Device numbers from 256 on have another form in the kernel than here. In a mount namespace of their own."""
+    script = """
+        mount -t tmpfs none "$3"
+        mkdir "$3/many" "$3/mirror"
+        for i in $(seq 260); do mount -t tmpfs none "$3/many"; done
+        "$1" mount --foreground --ready-fd 3 "$2" "$3/mirror" 3>"$3/ready" 2>"$3/log" &
+        until grep -q ready "$3/ready"; do kill -0 $!; sleep 0.05; done
+        awk -v at="$3/mirror" '$5 == at { split($3, device, ":"); print device[2] }' /proc/self/mountinfo
+        kill -TERM $!
+        wait $!
+        cat "$3/log"
+        ! grep "$3/mirror " /proc/self/mountinfo
+    """
+    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh"]
+    done = called([*unshared, *cgfs_command(), str(tmp_cgroup), str(mountpoint)])
+    assert (done.returncode, done.stderr) == (0, ""), done
+    minor, *log = done.stdout.splitlines()
+    assert int(minor) > 255
+    assert [line.split(maxsplit=3)[3] for line in log] == [
+        f"serving {tmp_cgroup} on {mountpoint}/mirror",
+        f"unmounting {mountpoint}/mirror on SIGTERM",
+        f"the mount at {mountpoint}/mirror has ended",
+    ]
+
+
+def test_a_daemon_that_cannot_serve_unmounts_nothing_below_its_mirror(tmp_cgroup: Path) -> None:
+    """Where its bpffs cannot be: that is found out when the mirror is mounted, over its source here."""
+    script = """
+        mount -t tmpfs none /run
+        mkdir /run/cgfs-bpf
+        chown 1234 /run/cgfs-bpf
+        mount --bind "$2" "$2"
+        grep -c " $2 " /proc/self/mountinfo
+        if "$1" mount "$2" "$2"; then exit 1; fi
+        grep -c " $2 " /proc/self/mountinfo
+    """
+    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh"]
+    done = called([*unshared, *cgfs_command(), str(tmp_cgroup)])
+    assert (done.returncode, done.stdout) == (0, "1\n1\n"), done
+    assert "/run/cgfs-bpf" in done.stderr
+
+
 def test_of_two_daemons_that_start_at_one_place_one_does(mountpoint: Path) -> None:
     for _ in range(3):
         both = [subprocess.Popen([*cgfs_command(), "mount", str(mountpoint)], stderr=subprocess.PIPE) for _ in range(2)]
