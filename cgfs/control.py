@@ -3,7 +3,8 @@
 Owns what a line means, both ways. Must not know what is attached to a cgroup, nor touch one: cgfs/filters.py
 does. What stands behind the colon of a text filter is for cgfs/text_filter.py to judge.
 
-A new row is all that a new control file needs.
+A new row is all that a new control file needs: programs can be attached through it, shown and kept then. Text filters
+and the mode nonrecursive are for those hooks only that cgfs/text_filter.py and cgfs/guard.py name.
 """
 
 import errno
@@ -46,9 +47,10 @@ def by_name(name: str) -> ControlFile:
 
 
 def by_hook(word: str) -> ControlFile:
-    """The control file whose hook *word* is, as people say it, or whose name. Raises OSError: ENOENT."""
+    """The control file whose hook *word* is, as people or bpftool(8) say it, or whose name. Raises OSError: ENOENT."""
     for file in CONTROL_FILES:
-        if word in (file.hook, file.name):
+        attach_type = file.attach_type.name.lower()
+        if word in (file.hook, file.name, attach_type, attach_type.removeprefix("cgroup_inet_")):
             return file
     known = ", ".join(f"{file.hook} ({file.name})" for file in CONTROL_FILES)
     raise OSError(errno.ENOENT, f"{word} is no hook; there are {known}")

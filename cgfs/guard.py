@@ -18,8 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from cgfs import bpffs
-from cgfs.bpf import AttachType, Map, MapType, Program, ProgramInfo, ProgType, check_hook
-from cgfs.control import ControlFile
+from cgfs.bpf import AttachType, Map, MapType, Program, ProgramInfo, check_hook
+from cgfs.control import CONTROL_FILES, ControlFile
 from cgfs.ebpf import Alu, Assembler, Code, Helper, Jump, Label, Reg
 
 NAME = "cgfs_nonrecurse"
@@ -30,25 +30,19 @@ _ID = struct.Struct("=I")
 _CGROUP_STORAGE = (MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE)
 
 _OWN_CGROUP_ID = {
-    ProgType.CGROUP_SKB: Helper.SKB_CGROUP_ID,
-    ProgType.CGROUP_SOCK: Helper.GET_CURRENT_CGROUP_ID,
+    AttachType.CGROUP_INET_INGRESS: Helper.SKB_CGROUP_ID,
+    AttachType.CGROUP_INET_EGRESS: Helper.SKB_CGROUP_ID,
+    AttachType.CGROUP_INET_SOCK_CREATE: Helper.GET_CURRENT_CGROUP_ID,
 }
-
-# The kernel demands that a program and the one it tail-calls were loaded for the same hook (since Linux 6.18), and does
-# not say which hook that was. Packet filters may be loaded for either, and attached to both unless they return more
-# than yes and no; a guard does not.
-_LOADED_FOR = {
-    ProgType.CGROUP_SKB: (AttachType.CGROUP_INET_INGRESS, AttachType.CGROUP_INET_EGRESS),
-    ProgType.CGROUP_SOCK: (AttachType.CGROUP_INET_SOCK_CREATE,),
-}
+"""What says, for a hook, whose packet or socket it judges: the cgroup for which the hook's programs are run."""
 
 
 @lru_cache(maxsize=64)
-def assemble(prog_type: ProgType, cgroup_id: int) -> Code:
+def assemble(own_cgroup_id: Helper, cgroup_id: int) -> Code:
     """The guard's instructions, always the same for the same cgroup."""
     asm, elsewhere = Assembler(), Label()
     asm.copy(Reg.R6, Reg.R1)
-    asm.call(_OWN_CGROUP_ID[prog_type])
+    asm.call(own_cgroup_id)
     asm.constant64(Reg.R1, cgroup_id)
     asm.jump_if64(Jump.NE, Reg.R0, Reg.R1, elsewhere)
     asm.copy(Reg.R1, Reg.R6)
@@ -68,14 +62,18 @@ def guarding(inside: Program, file: ControlFile, cgroup_id: int) -> Iterator[Pro
     """A guard of the program *inside* (borrowed), to be attached in the `with` block; its array is pinned. The pin
     stays, unless the block raises.
 
-    Raises OSError: EINVAL if the kernel refuses *inside* for this hook, EOPNOTSUPP if it cannot be tail-called.
+    Raises OSError: EINVAL if the kernel refuses *inside* for this hook, EOPNOTSUPP if it cannot be tail-called, or no
+    guard could tell at this hook for which cgroup it runs.
     """
     check_hook(inside.fd, file.attach_type)
+    own_cgroup_id = _OWN_CGROUP_ID.get(file.attach_type)
+    if own_cgroup_id is None:
+        raise OSError(errno.EOPNOTSUPP, f"a filter in {file.name} cannot be nonrecursive")
     if any(_map_type(map_id) in _CGROUP_STORAGE for map_id in inside.info().map_ids):
         raise OSError(
             errno.EOPNOTSUPP, "a program with cgroup storage cannot be nonrecursive: it cannot be tail-called"
         )
-    array, guard = _load(inside, file, cgroup_id)
+    array, guard = _load(inside, file, assemble(own_cgroup_id, cgroup_id))
     with array, guard:
         pin = _directory() / _pin_name(cgroup_id, file, guard.info().id)
         array.pin(pin)
@@ -89,7 +87,8 @@ def guarding(inside: Program, file: ControlFile, cgroup_id: int) -> Iterator[Pro
 def inside_of(guard: Program, file: ControlFile, cgroup_id: int) -> ProgramInfo | None:
     """The program that *guard* (borrowed) runs; None if it is no guard of this cgroup, or has nothing to run."""
     info = guard.info()
-    if info.tag not in assemble(file.prog_type, cgroup_id).tags():
+    own_cgroup_id = _OWN_CGROUP_ID.get(file.attach_type)
+    if own_cgroup_id is None or info.tag not in assemble(own_cgroup_id, cgroup_id).tags():
         return None
     for map_id in info.map_ids:
         with Map.by_id(map_id) as array:
@@ -125,12 +124,15 @@ def _is_guard_of(guard_id: int, pin: Path) -> bool:
         return False
 
 
-def _load(inside: Program, file: ControlFile, cgroup_id: int) -> tuple[Map, Program]:
+def _load(inside: Program, file: ControlFile, code: Code) -> tuple[Map, Program]:
     """A guard with *inside* in its array. The array takes its kind from the first program that uses it: each try has
     one of its own.
+
+    The kernel demands that a program and the one it tail-calls were loaded for the same hook (since Linux 6.18), and
+    does not say which hook that was. Packet filters may be loaded for either, and attached to both unless they return
+    more than yes and no; a guard does not.
     """
-    code = assemble(file.prog_type, cgroup_id)
-    for loaded_for in _LOADED_FOR[file.prog_type]:
+    for loaded_for in (other.attach_type for other in CONTROL_FILES if other.prog_type == file.prog_type):
         with contextlib.ExitStack() as stack:
             array = stack.enter_context(Map.create(MapType.PROG_ARRAY, 4, 4, 1, _ARRAY))
             insns = code.with_maps({_ARRAY: array.fd})

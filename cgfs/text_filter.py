@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cgfs import cbpf, families
-from cgfs.bpf import Map, MapType, Program, ProgType
+from cgfs.bpf import AttachType, Map, MapType, Program, ProgType
 from cgfs.cbpf_translate import translate
 from cgfs.control import CONTROL_FILES, ControlFile
 from cgfs.ebpf import Alu, Assembler, Code, Helper, Jump, Label, Reg, Size
@@ -43,6 +43,7 @@ _Emit = Callable[[Assembler, Label, Label], None]
 class _Kind:
     """One language of filters. *compile* raises OSError(EINVAL); what it returns emits the filter's program."""
 
+    hooks: tuple[AttachType, ...]
     prog_type: ProgType
     prog_name: str
     own_cgroup_id: Helper
@@ -70,6 +71,7 @@ def _describe_cbpf(body: str) -> list[str]:
 
 _KINDS = {
     "families": _Kind(
+        (AttachType.CGROUP_INET_SOCK_CREATE,),
         ProgType.CGROUP_SOCK,
         "cgfs_families",
         Helper.GET_CURRENT_CGROUP_ID,
@@ -78,6 +80,7 @@ _KINDS = {
         families.NOT_COVERED,
     ),
     "cbpf": _Kind(
+        (AttachType.CGROUP_INET_INGRESS, AttachType.CGROUP_INET_EGRESS),
         ProgType.CGROUP_SKB,
         "cgfs_cbpf",
         Helper.SKB_CGROUP_ID,
@@ -90,7 +93,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class TextFilter:
-    """A text that is a filter for the control files of one program type."""
+    """A text that is a filter."""
 
     text: str
     """What was written, without a mode: `families:inet`."""
@@ -122,12 +125,18 @@ def parse_text(text: str, file: ControlFile) -> TextFilter:
     if len(text) > MAX_TEXT_BYTES:
         raise OSError(errno.E2BIG, f"a filter of {len(text)} bytes: {MAX_TEXT_BYTES} is the most")
     found = _parse(text)
-    if found.prog_type != file.prog_type:
-        word = text.partition(":")[0]
-        files = " and ".join(other.name for other in CONTROL_FILES if other.prog_type == found.prog_type)
-        fitting = " or ".join(f"{word}:" for word, kind in _KINDS.items() if kind.prog_type == file.prog_type)
-        raise OSError(errno.EINVAL, f"{word}: is a filter for {files}; {file.name} takes {fitting}")
+    word = text.partition(":")[0]
+    fitting = languages(file)
+    if word not in fitting:
+        files = " and ".join(other.name for other in CONTROL_FILES if word in languages(other))
+        takes = " or ".join(f"{other}:" for other in fitting) or "no text filter"
+        raise OSError(errno.EINVAL, f"{word}: is a filter for {files}; {file.name} takes {takes}")
     return found
+
+
+def languages(file: ControlFile) -> list[str]:
+    """The words with which a text filter in *file* may begin."""
+    return [word for word, kind in _KINDS.items() if file.attach_type in kind.hooks]
 
 
 def _parse(text: str) -> TextFilter:

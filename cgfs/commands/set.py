@@ -1,5 +1,6 @@
 """`cgfs set`: a filter for people who write no BPF."""
 
+import errno
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -7,10 +8,9 @@ from pathlib import Path
 import click
 
 from cgfs import expressions
-from cgfs.bpf import ProgType
 from cgfs.commands.arguments import cgroup_argument, hook_argument, mode_options
 from cgfs.control import ControlFile, Mode, SetText, parse, text_line
-from cgfs.text_filter import parse_text
+from cgfs.text_filter import languages, parse_text
 
 
 @click.command("set", short_help="Set a filter without writing BPF.")
@@ -46,8 +46,9 @@ def command(cgroup: Path, hook: ControlFile, expression: str, mode: Mode) -> Non
 
 def text_of(hook: ControlFile, expression: str) -> str:
     """The text filter of *expression*. Raises OSError: EINVAL if it is none for *hook*."""
-    if hook.prog_type is ProgType.CGROUP_SOCK:
+    known = languages(hook)
+    if "families" in known:
         return f"families:{expression.removeprefix('families:')}"
-    if expression.startswith("cbpf:"):
-        return expression
-    return expressions.text_of(expression)
+    if "cbpf" not in known:
+        raise OSError(errno.EINVAL, f"{hook.name} takes no text filter: attach a program (`cgfs attach`)")
+    return expression if expression.startswith("cbpf:") else expressions.text_of(expression)

@@ -195,12 +195,12 @@ def test_where_only_one_may_be_any_program_detaches_it_but_for_the_revision(cgro
 @every_hook
 def test_whether_a_program_fits_a_hook_is_asked_without_a_cgroup(hook: Hook) -> None:
     with programs.program(hook) as program:
-        for attach_type in AttachType:
-            if (attach_type == AttachType.CGROUP_INET_SOCK_CREATE) == (hook == Hook.SOCKET_CREATE):
-                bpf.check_hook(program, attach_type)
+        for other in Hook:
+            if (other == Hook.SOCKET_CREATE) == (hook == Hook.SOCKET_CREATE):
+                bpf.check_hook(program, AttachType(other))
             else:
                 with raises(errno.EINVAL):
-                    bpf.check_hook(program, attach_type)
+                    bpf.check_hook(program, AttachType(other))
 
 
 def test_a_program_that_returns_more_than_a_verdict_fits_egress_only() -> None:

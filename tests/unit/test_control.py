@@ -147,3 +147,18 @@ def test_content_is_a_line_each_or_none() -> None:
     assert content([]) == b"none\n"
     assert content(["bpf:a", "bpf:b"]) == b"bpf:a\nbpf:b\n"
     assert parse(content([])) == NoneCommand()
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("egress", "net.egress_filter"),
+        ("cgroup_inet_egress", "net.egress_filter"),
+        ("net.egress_filter", "net.egress_filter"),
+        ("socket-create", "net.socket_create_filter"),
+        ("sock_create", "net.socket_create_filter"),
+        ("cgroup_inet_sock_create", "net.socket_create_filter"),
+    ],
+)
+def test_a_hook_has_the_names_that_people_and_bpftool_give_it(word: str, name: str) -> None:
+    assert by_hook(word).name == name
