@@ -14,7 +14,7 @@
 int cgfs_credentials_read(const struct cgfs_caller *caller, struct cgfs_credentials *out, uint32_t room)
 {
 	struct credentials credentials;
-	int error = identity_credentials(caller->tid, caller->uid, caller->gid, &credentials);
+	int error = identity_credentials(caller, &credentials);
 	size_t groups_size = (size_t)credentials.n_groups * sizeof(out->groups[0]);
 
 	if (error == -ENOENT || error == -ESRCH)
@@ -37,7 +37,7 @@ int cgfs_credentials_read(const struct cgfs_caller *caller, struct cgfs_credenti
 
 uint64_t cgfs_caller_user(const struct cgfs_caller *caller)
 {
-	return user_of(caller->tid, caller->uid);
+	return user_of(caller);
 }
 
 int cgfs_pidfd_getfd(int pidfd, int number)

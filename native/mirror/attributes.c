@@ -94,9 +94,8 @@ static int set_attributes(const struct fuse_setattr_in *in, int fd)
 
 static int set_attributes_as_caller(const struct request *request, int fd)
 {
-	const struct fuse_in_header *header = request->header;
 	struct identity identity AS_CALLER = {};
-	int error = identity_take(&identity, header->pid, header->uid, header->gid, 0);
+	int error = identity_take(&identity, &request->caller, 0);
 
 	return error ? error : set_attributes(request->body, fd);
 }
@@ -180,9 +179,8 @@ void handle_getxattr(struct request *request)
 
 static ssize_t list_as_caller(const struct request *request, int fd, char *data, size_t room)
 {
-	const struct fuse_in_header *header = request->header;
 	struct identity identity AS_CALLER = {};
-	int error = identity_take(&identity, header->pid, header->uid, header->gid, 0);
+	int error = identity_take(&identity, &request->caller, 0);
 	char path[FD_PATH_SIZE];
 	ssize_t size;
 
@@ -207,9 +205,8 @@ void handle_listxattr(struct request *request)
 static int set_xattr_as_caller(const struct request *request, int fd, const char *name, const void *value, size_t size,
 			       int flags)
 {
-	const struct fuse_in_header *header = request->header;
 	struct identity identity AS_CALLER = {};
-	int error = identity_take(&identity, header->pid, header->uid, header->gid, 0);
+	int error = identity_take(&identity, &request->caller, 0);
 	char path[FD_PATH_SIZE];
 
 	if (error)

@@ -24,10 +24,8 @@ static struct turns turns = TURNS_INITIALIZER(3, 12, 50);
  */
 static int begin_asking(struct request *request, struct turn *turn)
 {
-	const struct fuse_in_header *header = request->header;
-
 	loop_may_block(request);
-	turn_take(&turns, turn, header->pid, header->uid);
+	turn_take(&turns, turn, &request->caller);
 	if (!loop_has_ended(request))
 		return 0;
 	turn_give(&turns, turn);
@@ -48,13 +46,6 @@ static const struct cgfs_control_operations *decider(const struct request *reque
 static void *context_of(const struct request *request)
 {
 	return request->mirror->control_context;
-}
-
-static struct cgfs_caller caller_of(const struct request *request)
-{
-	const struct fuse_in_header *header = request->header;
-
-	return (struct cgfs_caller){.tid = header->pid, .uid = header->uid, .gid = header->gid};
 }
 
 /*
@@ -135,13 +126,12 @@ void handle_control_getattr(struct request *request)
 
 static int change_attributes(struct request *request, const struct cgfs_control_change *change)
 {
-	const struct cgfs_caller caller = caller_of(request);
 	struct turn turn;
 	int error = begin_asking(request, &turn);
 
 	if (error)
 		return error;
-	error = decider(request)->setattr(context_of(request), request->header->nodeid, &caller, change);
+	error = decider(request)->setattr(context_of(request), request->header->nodeid, &request->caller, change);
 	end_asking(&turn);
 	return error;
 }
@@ -170,13 +160,12 @@ void handle_control_setattr(struct request *request)
 /* Keep who has opened the file for writing. He may have 65,536 groups; a thousand cost him nothing. Returns 0 or -errno. */
 static int keep_opener(struct request *request, uint64_t file_handle)
 {
-	const struct cgfs_caller caller = caller_of(request);
 	char *opener = reply_buffer(request);
 	struct open_file *file;
 	int size, error;
 
 	loop_may_block(request);
-	size = cgfs_credentials_read(&caller, (struct cgfs_credentials *)opener, MAX_IO);
+	size = cgfs_credentials_read(&request->caller, (struct cgfs_credentials *)opener, MAX_IO);
 	if (size < 0)
 		return size;
 	if (loop_has_ended(request))	/* who is in /proc may be somebody else since */
@@ -288,13 +277,12 @@ void handle_control_read(struct request *request)
 
 static int write_command(struct request *request, const struct cgfs_credentials *opener, const char *data, uint32_t size)
 {
-	const struct cgfs_caller caller = caller_of(request);
 	struct turn turn;
 	int error = begin_asking(request, &turn);
 
 	if (error)
 		return error;
-	error = decider(request)->write(context_of(request), request->header->nodeid, opener, &caller, data, size);
+	error = decider(request)->write(context_of(request), request->header->nodeid, opener, &request->caller, data, size);
 	end_asking(&turn);
 	return error;
 }
@@ -322,14 +310,13 @@ void handle_control_write(struct request *request)
 
 static int perform_ioctl(struct request *request, const struct cgfs_credentials *opener, const struct fuse_ioctl_in *in)
 {
-	const struct cgfs_caller caller = caller_of(request);
 	struct turn turn;
 	int error = begin_asking(request, &turn);
 
 	if (error)
 		return error;
-	error = decider(request)->ioctl(context_of(request), request->header->nodeid, opener, &caller, in->cmd, in + 1,
-					in->in_size);
+	error = decider(request)->ioctl(context_of(request), request->header->nodeid, opener, &request->caller, in->cmd,
+					in + 1, in->in_size);
 	end_asking(&turn);
 	return error;
 }

@@ -182,16 +182,18 @@ static int credentials_parse(const char *text, struct credentials *credentials)
 
 struct turns group_turns = TURNS_INITIALIZER(2, 4, 1000);
 
-int credentials_read(uint32_t tid, uint32_t uid, struct credentials *credentials)
+int credentials_read(const struct cgfs_caller *caller, struct credentials *credentials)
 {
 	char path[32], buffer[8192], *text = buffer;
+	uint32_t tid = identity_visible_tid(caller->tid);
 	struct turn turn;
 	int error;
 
 	credentials_none(credentials);
-	credentials->tid = tid;
+	if (!tid)
+		return -ESRCH;
 	snprintf(path, sizeof(path), "/proc/%u/status", tid);
-	turn_take(&group_turns, &turn, tid, uid);
+	turn_take(&group_turns, &turn, caller);
 	error = read_whole(path, buffer, sizeof(buffer), &text);
 	if (!error) {
 		error = credentials_parse(text, credentials);

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "../caller.h"
+
 /*
  * Turns at reading and sorting groups, so that one user cannot have every CPU do that. A task may have 65,536 groups, and in a
  * user namespace of its own may choose them; the kernel takes 20 ms of CPU time to print so many, and some to sort them.
@@ -16,7 +18,7 @@ extern struct turns group_turns;
 struct credentials {
 	uint64_t effective;	/* capabilities, in the task's own user namespace */
 	uint32_t fsuid, fsgid;
-	uint32_t tid, process;
+	uint32_t process;
 	char name[64];		/* the task's own, which may be anything */
 	int n_groups;
 	gid_t *groups;		/* few, or allocated */
@@ -25,8 +27,8 @@ struct credentials {
 
 /* Those of nobody: no groups, no capabilities. */
 void credentials_none(struct credentials *credentials);
-/* Those of task tid, which acts for the user uid. Returns 0 or -errno; credentials_free() either way. */
-int credentials_read(uint32_t tid, uint32_t uid, struct credentials *credentials);
+/* Those of the caller's task, -ESRCH if it is not to be seen. Returns 0 or -errno; credentials_free() either way. */
+int credentials_read(const struct cgfs_caller *caller, struct credentials *credentials);
 void credentials_free(struct credentials *credentials);
 
 /* Whether /proc numbers tasks as our PID namespace does. A daemon in a PID namespace of its own may have its parent's. */

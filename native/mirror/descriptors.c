@@ -128,10 +128,9 @@ unsigned int descriptors_spare(const struct cgfs_mirror *mirror, unsigned int wa
 
 uint64_t descriptor_user(const struct request *request)
 {
-	const struct fuse_in_header *header = request->header;
 	const struct descriptors *descriptors = request->mirror->descriptors;
 
-	return descriptors->n_all < descriptors->limit / 4 ? header->uid : user_of(header->pid, header->uid);
+	return descriptors->n_all < descriptors->limit / 4 ? request->caller.uid : user_of(&request->caller);
 }
 
 bool descriptors_take(struct cgfs_mirror *mirror, uint64_t user, unsigned int n)

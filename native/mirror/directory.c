@@ -70,11 +70,9 @@ void handle_lookup(struct request *request)
 /* Take on the identity of the caller, who makes or removes a directory in parent. Returns 0 or -errno. */
 static int become_caller(struct identity *identity, const struct request *request, int parent)
 {
-	const struct fuse_in_header *header = request->header;
-
-	if (identity_owner_may(parent, header->uid, S_IWUSR | S_IXUSR))
-		return identity_take_owner(identity, header->uid, header->gid);
-	return identity_take(identity, header->pid, header->uid, header->gid, 0);
+	if (identity_owner_may(parent, request->caller.uid, S_IWUSR | S_IXUSR))
+		return identity_take_owner(identity, &request->caller);
+	return identity_take(identity, &request->caller, 0);
 }
 
 /* As the caller: a directory's files belong to whoever makes it. FUSE has applied the caller's umask: ours must not. */

@@ -42,17 +42,17 @@ static bool judged_by_opener(enum file_kind kind)
  */
 static int open_as_caller(const struct request *request, uint32_t flags, int *path_fd)
 {
-	const struct fuse_in_header *header = request->header;
+	uint64_t node = request->header->nodeid;
 	struct identity AS_CALLER identity = {};
 	int error;
 
 	flags &= O_ACCMODE | O_TRUNC;
-	if (identity_is_own(header->pid, header->uid, header->gid))
-		return node_open(request->mirror, header->nodeid, (int)flags);
-	*path_fd = node_open_path(request->mirror, header->nodeid);
+	if (identity_is_own(&request->caller))
+		return node_open(request->mirror, node, (int)flags);
+	*path_fd = node_open_path(request->mirror, node);
 	if (*path_fd < 0)
 		return *path_fd;
-	error = identity_take(&identity, header->pid, header->uid, header->gid, IDENTITY_CGROUP_NS);
+	error = identity_take(&identity, &request->caller, IDENTITY_CGROUP_NS);
 	return error ? error : reopen(*path_fd, flags);
 }
 
@@ -64,20 +64,19 @@ static int open_as_caller(const struct request *request, uint32_t flags, int *pa
  */
 static int open_once(const struct request *request, uint32_t flags, int *path_fd)
 {
-	const struct fuse_in_header *header = request->header;
+	const struct cgfs_caller *caller = &request->caller;
 	mode_t needed = S_IWUSR | ((flags & O_ACCMODE) == O_WRONLY ? 0 : S_IRUSR);
 	struct identity AS_CALLER identity = {};
 	int error, fd;
 	bool owner;
 
-	*path_fd = node_open_path(request->mirror, header->nodeid);
+	*path_fd = node_open_path(request->mirror, request->header->nodeid);
 	if (*path_fd < 0)
 		return *path_fd;
-	owner = identity_owner_may(*path_fd, header->uid, needed);
+	owner = identity_owner_may(*path_fd, caller->uid, needed);
 	if (owner && !(flags & O_TRUNC) && !request->mirror->read_only)
 		return 0;
-	error = owner ? identity_take_owner(&identity, header->uid, header->gid)
-		      : identity_take(&identity, header->pid, header->uid, header->gid, 0);
+	error = owner ? identity_take_owner(&identity, caller) : identity_take(&identity, caller, 0);
 	if (error)
 		return error;
 	fd = reopen(*path_fd, flags & (O_ACCMODE | O_TRUNC));
@@ -252,7 +251,7 @@ void handle_read(struct request *request)
 
 	if (!file)
 		return;
-	if (holds_pids(node_kind(file->node)) && pids_foreign_namespace(request->header->pid, &pidns_fd))
+	if (holds_pids(node_kind(file->node)) && pids_foreign_namespace(request->caller.tid, &pidns_fd))
 		read_translated(request, file, in, pidns_fd);
 	else
 		read_plain(request, file, in);
@@ -267,7 +266,7 @@ static ssize_t write_as_caller(struct request *request, const struct open_file *
 {
 	struct identity AS_CALLER identity = {};
 	ssize_t taken;
-	int error = identity_take_capabilities(&identity, request->header->pid);
+	int error = identity_take_capabilities(&identity, &request->caller);
 
 	if (error)
 		return error;
@@ -287,7 +286,7 @@ static ssize_t write_pid(struct request *request, const struct open_file *file, 
 
 	if (size > (size_t)sysconf(_SC_PAGESIZE))
 		return -E2BIG;
-	written = write_as_caller(request, file, text, pids_from_caller(data, size, request->header->pid, text));
+	written = write_as_caller(request, file, text, pids_from_caller(data, size, request->caller.tid, text));
 	return written < 0 ? written : (ssize_t)size;
 }
 

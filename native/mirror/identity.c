@@ -175,17 +175,17 @@ static bool acts_for_another(uint32_t tid)
  * the request carries: then somebody acts under credentials for the moment (a personality of io_uring, a file system
  * stacked on this one), and those that /proc shows are not they. (A personality of the same ids is not noticed.)
  */
-int identity_credentials(uint32_t tid, uint32_t uid, uint32_t gid, struct credentials *credentials)
+int identity_credentials(const struct cgfs_caller *caller, struct credentials *credentials)
 {
 	int error = identity_init();
+	uint32_t tid = identity_visible_tid(caller->tid);
 
-	tid = identity_visible_tid(tid);
 	credentials_none(credentials);
 	if (!error && tid)
-		error = credentials_read(tid, uid, credentials);
+		error = credentials_read(caller, credentials);
 	if (error)
 		return error;
-	if (tid && (credentials->fsuid != uid || credentials->fsgid != gid || acts_for_another(tid))) {
+	if (tid && (credentials->fsuid != caller->uid || credentials->fsgid != caller->gid || acts_for_another(tid))) {
 		credentials->effective = 0;
 		credentials->n_groups = 0;
 	}
@@ -194,24 +194,23 @@ int identity_credentials(uint32_t tid, uint32_t uid, uint32_t gid, struct creden
 }
 
 /* Root with all of the daemon's capabilities: that is the daemon itself. */
-static bool same_as_own(uint32_t tid, uint32_t uid, uint32_t gid)
+static bool same_as_own(const struct cgfs_caller *caller)
 {
+	uint32_t tid = identity_visible_tid(caller->tid);
 	struct capabilities theirs;
 
-	return tid && uid == own.uid && gid == own.gid &&
+	return tid && caller->uid == own.uid && caller->gid == own.gid &&
 	       (own.capabilities.effective & FILE_CAPABILITIES) == FILE_CAPABILITIES &&
 	       !capabilities_get(tid, &theirs) &&
 	       capabilities_to_take(tid, theirs.effective) == own.capabilities.effective && !acts_for_another(tid);
 }
 
-bool identity_is_own(uint32_t tid, uint32_t uid, uint32_t gid)
+bool identity_is_own(const struct cgfs_caller *caller)
 {
 	uint64_t cgroup_ns;
 
-	if (identity_init())
-		return false;
-	tid = identity_visible_tid(tid);
-	return same_as_own(tid, uid, gid) && !namespace_id(tid, "cgroup", &cgroup_ns) && cgroup_ns == own.namespaces.cgroup;
+	return !identity_init() && same_as_own(caller) && !namespace_id(caller->tid, "cgroup", &cgroup_ns) &&
+	       cgroup_ns == own.namespaces.cgroup;
 }
 
 /* setfsuid() and setfsgid() do not say whether they failed: only the next call does. */
@@ -228,14 +227,14 @@ static bool groups_are_own(const struct credentials *credentials)
 }
 
 /* The kernel sorts them. */
-static int set_groups(const struct credentials *credentials, uint32_t uid)
+static int set_groups(const struct credentials *credentials, const struct cgfs_caller *caller)
 {
 	bool many = credentials->groups != credentials->few;
 	struct turn turn;
 	int error;
 
 	if (many)
-		turn_take(&group_turns, &turn, credentials->tid, uid);
+		turn_take(&group_turns, &turn, caller);
 	error = syscall(SYS_setgroups, credentials->n_groups, credentials->groups) < 0 ? -errno : 0;
 	if (many)
 		turn_give(&group_turns, &turn);
@@ -244,26 +243,26 @@ static int set_groups(const struct credentials *credentials, uint32_t uid)
 
 /* Each step is noted before it is tried, so that a step that failed half-way is undone as well. The capabilities
  * come last: the other steps need the daemon's. */
-static int become(struct identity *identity, uint32_t uid, uint32_t gid, const struct credentials *credentials)
+static int become(struct identity *identity, const struct cgfs_caller *caller, const struct credentials *credentials)
 {
 	uint64_t effective;
 	int error;
 
 	if (!groups_are_own(credentials)) {
 		identity->changed |= CHANGED_GROUPS;
-		error = set_groups(credentials, uid);
+		error = set_groups(credentials, caller);
 		if (error)
 			return error;
 	}
-	if (gid != own.gid) {
+	if (caller->gid != own.gid) {
 		identity->changed |= CHANGED_FSGID;
-		error = set_file_id(SYS_setfsgid, gid);
+		error = set_file_id(SYS_setfsgid, caller->gid);
 		if (error)
 			return error;
 	}
-	if (uid != own.uid) {
+	if (caller->uid != own.uid) {
 		identity->changed |= CHANGED_FSUID;
-		error = set_file_id(SYS_setfsuid, uid);
+		error = set_file_id(SYS_setfsuid, caller->uid);
 		if (error)
 			return error;
 	}
@@ -298,19 +297,18 @@ static int enter_cgroup_ns(struct identity *identity, uint32_t tid)
 	return setns(fd, CLONE_NEWCGROUP) < 0 ? -errno : 0;
 }
 
-int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_t gid, int flags)
+int identity_take(struct identity *identity, const struct cgfs_caller *caller, int flags)
 {
 	struct credentials credentials;
 	int error = identity_init();
 
-	tid = identity_visible_tid(tid);
 	*identity = (struct identity){};
 	if (!error && flags & IDENTITY_CGROUP_NS)
-		error = enter_cgroup_ns(identity, tid);
-	if (!error && !same_as_own(tid, uid, gid)) {
-		error = identity_credentials(tid, uid, gid, &credentials);
+		error = enter_cgroup_ns(identity, identity_visible_tid(caller->tid));
+	if (!error && !same_as_own(caller)) {
+		error = identity_credentials(caller, &credentials);
 		if (!error)
-			error = become(identity, uid, gid, &credentials);
+			error = become(identity, caller, &credentials);
 		credentials_free(&credentials);
 	}
 	if (error)
@@ -318,16 +316,16 @@ int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_
 	return error;
 }
 
-int identity_take_owner(struct identity *identity, uint32_t uid, uint32_t gid)
+int identity_take_owner(struct identity *identity, const struct cgfs_caller *caller)
 {
 	struct credentials none;
 	int error = identity_init();
 
 	*identity = (struct identity){};
-	if (error || (uid == own.uid && gid == own.gid))
+	if (error || (caller->uid == own.uid && caller->gid == own.gid))
 		return error;
 	credentials_none(&none);
-	error = become(identity, uid, gid, &none);
+	error = become(identity, caller, &none);
 	if (error)
 		identity_drop(identity);
 	return error;
@@ -340,13 +338,13 @@ bool identity_owner_may(int fd, uint32_t uid, mode_t needed)
 	return fstat(fd, &st) == 0 && st.st_uid == uid && (st.st_mode & needed) == needed;
 }
 
-int identity_take_capabilities(struct identity *identity, uint32_t tid)
+int identity_take_capabilities(struct identity *identity, const struct cgfs_caller *caller)
 {
 	struct capabilities theirs = {};
 	uint64_t effective;
 	int error = identity_init();
+	uint32_t tid = identity_visible_tid(caller->tid);
 
-	tid = identity_visible_tid(tid);
 	*identity = (struct identity){};
 	if (!error && tid)
 		error = capabilities_get(tid, &theirs);

@@ -85,6 +85,7 @@ struct request {
 	struct cgfs_mirror *mirror;
 	struct worker *worker;
 	const struct fuse_in_header *header;
+	struct cgfs_caller caller;
 	const void *body;	/* behind the header: at least what the opcode's structure needs (dispatch.c) */
 	size_t body_size;
 };
@@ -256,10 +257,10 @@ int64_t task_stat(uint32_t tid, int field);
 /* --- identity.c: acting as the caller ---------------------------------------------------------------------------- */
 
 /*
- * Take on, for the calling thread only, what the task tid (uid, gid: its fsuid and fsgid, from the request) may do:
- * supplementary groups, effective capabilities (none if its user namespace is not the daemon's) and, with
- * IDENTITY_CGROUP_NS, its cgroup namespace. A tid of 0 has no groups and no capabilities, and is refused (-ESRCH)
- * where its cgroup namespace matters. Returns 0 or -errno; on error nothing is changed.
+ * Take on, for the calling thread only, what the caller may do: ids, supplementary groups, effective capabilities (none if
+ * his user namespace is not the daemon's) and, with IDENTITY_CGROUP_NS, his cgroup namespace. A tid of 0 has no groups and
+ * no capabilities, and is refused (-ESRCH) where its cgroup namespace matters. Returns 0 or -errno; on error nothing is
+ * changed.
  */
 struct identity {
 	unsigned int changed;	/* what identity_drop has to take back; start with {} */
@@ -272,9 +273,9 @@ struct own_namespaces {
 	uint64_t user, cgroup, pid;
 };
 const struct own_namespaces *identity_own_namespaces(void);
-int identity_take(struct identity *identity, uint32_t tid, uint32_t uid, uint32_t gid, int flags);
+int identity_take(struct identity *identity, const struct cgfs_caller *caller, int flags);
 /* Whether there would be nothing to take on, with IDENTITY_CGROUP_NS: whoever is so may do what the daemon may. */
-bool identity_is_own(uint32_t tid, uint32_t uid, uint32_t gid);
+bool identity_is_own(const struct cgfs_caller *caller);
 /* Be the daemon again. Aborts the process if that fails: a thread that is somebody else must not go on. */
 void identity_drop(struct identity *identity);
 #define AS_CALLER __attribute__((cleanup(identity_drop)))
@@ -282,14 +283,14 @@ void identity_drop(struct identity *identity);
  * For what the file's mode allows to its owner, where the owner is the caller: then neither groups nor capabilities matter,
  * and they are not read, which takes long. The thread has none meanwhile, unless the owner is root.
  */
-int identity_take_owner(struct identity *identity, uint32_t uid, uint32_t gid);
+int identity_take_owner(struct identity *identity, const struct cgfs_caller *caller);
 /* Whether that is so of what fd (O_PATH will do) is open on. It is looked at anew: what the kernel has checked may be old. */
 bool identity_owner_may(int fd, uint32_t uid, mode_t needed);
 /* For a write judged by the writer's capabilities on a file that the opener opened: capabilities only. */
-int identity_take_capabilities(struct identity *identity, uint32_t tid);
+int identity_take_capabilities(struct identity *identity, const struct cgfs_caller *caller);
 struct credentials;
-/* What the task tid may do, as identity_take() takes it on. Returns 0 or -errno; credentials_free() either way. */
-int identity_credentials(uint32_t tid, uint32_t uid, uint32_t gid, struct credentials *credentials);
+/* What the caller may do, as identity_take() takes it on. Returns 0 or -errno; credentials_free() either way. */
+int identity_credentials(const struct cgfs_caller *caller, struct credentials *credentials);
 
 /* A tid, or 0 where the daemon's /proc is not of its own PID namespace and has another task by that number. */
 uint32_t identity_visible_tid(uint32_t tid);

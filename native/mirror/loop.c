@@ -105,16 +105,22 @@ static void end(struct loop *loop)
 
 /* --- one request ------------------------------------------------------------------------------------------------- */
 
+static struct cgfs_caller caller_of(const struct fuse_in_header *header)
+{
+	return (struct cgfs_caller){.tid = header->pid, .uid = header->uid, .gid = header->gid};
+}
+
 /*
  * Find out who is behind the caller. On a kernel before 6.11 it may take as long as the caller likes (user.c): so the request
  * is at hand already, and the watcher gets another reader if need be. Lock held, but not meanwhile.
  */
 static void ask_for_user(struct worker *self, const struct fuse_in_header *header)
 {
+	const struct cgfs_caller caller = caller_of(header);
 	uint64_t user;
 
 	pthread_mutex_unlock(&self->loop->lock);
-	user = user_of(header->pid, header->uid);
+	user = user_of(&caller);
 	pthread_mutex_lock(&self->loop->lock);
 	self->user = user;
 }
@@ -177,7 +183,8 @@ static void handle(struct worker *self, size_t size)
 	struct request request = {
 		.mirror = self->loop->mirror,
 		.worker = self,
-		.header = (const struct fuse_in_header *)self->request,
+		.header = header,
+		.caller = caller_of(header),
 		.body = header + 1,
 	};
 	size_t extensions = header->total_extlen * 8u;

@@ -79,9 +79,8 @@ static void poll_open_file(struct request *request, const struct fuse_poll_in *i
 /* The process that asks; 0 if it cannot be seen. */
 static uint32_t process_of(const struct request *request)
 {
-	const struct fuse_in_header *header = request->header;
 	struct credentials credentials;
-	int error = credentials_read(identity_visible_tid(header->pid), header->uid, &credentials);
+	int error = credentials_read(&request->caller, &credentials);
 	uint32_t process = error ? 0 : credentials.process;
 
 	credentials_free(&credentials);

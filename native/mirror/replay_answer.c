@@ -29,7 +29,7 @@ static const struct errand *errand_of(const struct replay *replay, const struct 
 {
 	const struct act *act = replay->acts;
 
-	while (act && act->tid != request->header->pid)
+	while (act && act->tid != request->caller.tid)
 		act = act->next;
 	return act ? act->errand : NULL;
 }
@@ -103,7 +103,7 @@ static bool comes_from_us(const struct request *request)
 	struct replay *replay = request->mirror->replay;
 	bool ours;
 
-	if (!replay || !replay->n_acts || !request->header->pid)
+	if (!replay || !replay->n_acts || !request->caller.tid)
 		return false;
 	pthread_mutex_lock(&replay->lock);
 	ours = errand_of(replay, request);

@@ -84,9 +84,9 @@ static bool is_quiet(struct turns *turns)
 	return n < FEW;
 }
 
-void turn_take(struct turns *turns, struct turn *turn, uint32_t tid, uint32_t uid)
+void turn_take(struct turns *turns, struct turn *turn, const struct cgfs_caller *caller)
 {
-	*turn = (struct turn){.user = is_quiet(turns) ? uid : user_of(tid, uid)};
+	*turn = (struct turn){.user = is_quiet(turns) ? caller->uid : user_of(caller)};
 	init_monotonic(&turn->given);
 	pthread_mutex_lock(&turns->lock);
 	append(turns, turn);

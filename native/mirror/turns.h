@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "../caller.h"
+
 /* One thread's, from turn_take() to turn_give(). All of it is turns.c's. */
 struct turn {
 	uint64_t user;
@@ -29,8 +31,8 @@ struct turns {
 #define TURNS_INITIALIZER(of_user_, of_all_, long_ms_) {						\
 	.of_user = (of_user_), .of_all = (of_all_), .long_ms = (long_ms_), .lock = PTHREAD_MUTEX_INITIALIZER }
 
-/* Wait for the turn of whoever is behind the task tid, whose fsuid is uid (user.c). */
-void turn_take(struct turns *turns, struct turn *turn, uint32_t tid, uint32_t uid);
+/* Wait for the turn of whoever is behind the caller (user.c). */
+void turn_take(struct turns *turns, struct turn *turn, const struct cgfs_caller *caller);
 void turn_give(struct turns *turns, struct turn *turn);
 
 #endif

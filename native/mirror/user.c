@@ -75,21 +75,21 @@ static uint64_t user_behind(int namespace_fd)
 	return user;
 }
 
-uint64_t user_of(uint32_t tid, uint32_t uid)
+uint64_t user_of(const struct cgfs_caller *caller)
 {
 	const struct own_namespaces *own = identity_own_namespaces();
+	uint32_t tid = identity_visible_tid(caller->tid);
 	CLEANUP_FD int pid_namespace = -1;
 	int user_namespace;
 
-	tid = identity_visible_tid(tid);
 	user_namespace = tid ? namespace_of(tid, PIDFD_GET_USER_NAMESPACE, "user") : -1;
 	if (user_namespace < 0)
-		return uid;
+		return caller->uid;
 	if (id_of(user_namespace) != own->user)
 		return user_behind(user_namespace);
 	close(user_namespace);
 	pid_namespace = namespace_of(tid, PIDFD_GET_PID_NAMESPACE, "pid");
 	if (pid_namespace < 0 || id_of(pid_namespace) == own->pid)
-		return uid;
+		return caller->uid;
 	return IS_NAMESPACE | id_of(pid_namespace);
 }

@@ -4,7 +4,7 @@
 
 #include "internal.h"
 
-/* Who the task tid is, with that fsuid: a uid (0: root, outside of containers), or a number above all uids. */
-uint64_t user_of(uint32_t tid, uint32_t uid);
+/* To whom what the caller uses is charged: a uid (0 only for root outside of containers), or a number above all uids. */
+uint64_t user_of(const struct cgfs_caller *caller);
 
 #endif

@@ -82,7 +82,7 @@ static void as_child(void (*prepare)(void), uint32_t uid, uint32_t gid, int flag
 
 	snprintf(tid, sizeof(tid), "%d", child.pid);
 	theirs = state_of(tid);
-	CHECK(!identity_take(&identity, child.pid, uid, gid, flags));
+	CHECK(!identity_take(&identity, &(struct cgfs_caller){child.pid, uid, gid}, flags));
 	check(state_of("thread-self"), theirs);
 	identity_drop(&identity);
 	CHECK(same(&before, state_of("thread-self")));
@@ -250,11 +250,11 @@ TEST(identity_without_a_task_is_its_ids_alone)
 	struct state before = *state_of("thread-self");
 	struct identity identity = {};
 
-	CHECK(!identity_take(&identity, 0, 2000, GID, 0));
+	CHECK(!identity_take(&identity, &(struct cgfs_caller){0, 2000, GID}, 0));
 	check_bare_ids(state_of("thread-self"), NULL);
 	identity_drop(&identity);
 	CHECK(same(&before, state_of("thread-self")));
-	CHECK(!identity_take(&identity, 0, 0, 0, 0));
+	CHECK(!identity_take(&identity, &(struct cgfs_caller){0, 0, 0}, 0));
 	CHECK(effective(state_of("thread-self")) == 0);
 	identity_drop(&identity);
 	CHECK(same(&before, state_of("thread-self")));
@@ -265,7 +265,7 @@ TEST(identity_without_a_task_is_refused_where_its_cgroup_namespace_matters)
 	struct state before = *state_of("thread-self");
 	struct identity identity = {};
 
-	CHECK(identity_take(&identity, 0, 0, 0, IDENTITY_CGROUP_NS) == -ESRCH);
+	CHECK(identity_take(&identity, &(struct cgfs_caller){0, 0, 0}, IDENTITY_CGROUP_NS) == -ESRCH);
 	CHECK(same(&before, state_of("thread-self")));
 }
 
@@ -276,9 +276,9 @@ TEST(identity_of_a_task_that_is_gone_is_an_error_and_changes_nothing)
 	struct identity identity = {};
 
 	child_end(&child);
-	CHECK(identity_take(&identity, child.pid, UID, GID, IDENTITY_CGROUP_NS) < 0);
-	CHECK(identity_take(&identity, child.pid, UID, GID, 0) < 0);
-	CHECK(identity_take_capabilities(&identity, child.pid) < 0);
+	CHECK(identity_take(&identity, &(struct cgfs_caller){child.pid, UID, GID}, IDENTITY_CGROUP_NS) < 0);
+	CHECK(identity_take(&identity, &(struct cgfs_caller){child.pid, UID, GID}, 0) < 0);
+	CHECK(identity_take_capabilities(&identity, &(struct cgfs_caller){.tid = child.pid}) < 0);
 	CHECK(same(&before, state_of("thread-self")));
 }
 
@@ -289,7 +289,7 @@ static void capabilities_as(void (*prepare)(void), uint64_t expected)
 	struct identity identity = {};
 	struct state *mine;
 
-	CHECK(!identity_take_capabilities(&identity, child.pid));
+	CHECK(!identity_take_capabilities(&identity, &(struct cgfs_caller){.tid = child.pid}));
 	mine = state_of("thread-self");
 	CHECK(effective(mine) == expected);
 	CHECK(!strcmp(mine->uid, before.uid) && !strcmp(mine->groups, before.groups));
@@ -310,7 +310,7 @@ TEST(identity_capabilities_without_a_task_are_none)
 {
 	struct identity identity = {};
 
-	CHECK(!identity_take_capabilities(&identity, 0));
+	CHECK(!identity_take_capabilities(&identity, &(struct cgfs_caller){.tid = 0}));
 	CHECK(effective(state_of("thread-self")) == 0);
 	identity_drop(&identity);
 }
@@ -319,7 +319,7 @@ static void *take_in_thread(void *child)
 {
 	struct identity identity = {};
 
-	CHECK(!identity_take(&identity, ((struct child *)child)->pid, UID, GID, 0));
+	CHECK(!identity_take(&identity, &(struct cgfs_caller){((struct child *)child)->pid, UID, GID}, 0));
 	CHECK(!strcmp(state_of("thread-self")->uid, "0\t0\t0\t1000"));
 	CHECK(!strcmp(state_of("self")->uid, "0\t0\t0\t0"));	/* the main thread */
 	identity_drop(&identity);

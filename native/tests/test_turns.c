@@ -23,7 +23,7 @@ static void *ask_and_wait(void *argument)
 	struct turn turn;
 	char byte = 0;
 
-	turn_take(asker->turns, &turn, (uint32_t)gettid(), asker->uid);
+	turn_take(asker->turns, &turn, &(struct cgfs_caller){.tid = (uint32_t)gettid(), .uid = asker->uid});
 	CHECK(write(asker->has_it[1], &byte, 1) == 1);
 	CHECK(read(asker->go_on[0], &byte, 1) == 1);
 	turn_give(asker->turns, &turn);
