@@ -22,13 +22,19 @@ static void reply_attributes(const struct request *request, int fd)
 	reply(request, &out, sizeof(out));
 }
 
+/* A descriptor (O_PATH) of what the request is about, be it removed, if somebody has it open; or -errno. */
+static int open_node(struct request *request)
+{
+	int fd = node_open_even_removed(request->mirror, request->header->nodeid);
+
+	return fd == -ESTALE ? watch_gone_error(request) : fd;
+}
+
+/* The kernel asks for them also to judge who may look up names in a directory. */
 void handle_getattr(struct request *request)
 {
-	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
+	CLEANUP_FD int fd = open_node(request);
 
-	/* The kernel asks for them also to judge who may look up names in a directory. */
-	if (fd == -ESTALE)
-		fd = watch_gone_error(request);
 	if (fd < 0)
 		reply_error(request, fd);
 	else
@@ -103,7 +109,7 @@ static int set_attributes_as_caller(const struct request *request, int fd)
 void handle_setattr(struct request *request)
 {
 	const struct fuse_setattr_in *in = request->body;
-	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
+	CLEANUP_FD int fd = open_node(request);
 	int error;
 
 	if (fd < 0) {
@@ -160,7 +166,7 @@ static void reply_xattr(const struct request *request, ssize_t size, const void 
 void handle_getxattr(struct request *request)
 {
 	const struct fuse_getxattr_in *in = request->body;
-	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
+	CLEANUP_FD int fd = open_node(request);
 	size_t room = in->size < MAX_IO ? in->size : MAX_IO;
 	char *data = reply_buffer(request);
 	char path[FD_PATH_SIZE];
@@ -195,7 +201,7 @@ static ssize_t list_as_caller(const struct request *request, int fd, char *data,
 void handle_listxattr(struct request *request)
 {
 	const struct fuse_getxattr_in *in = request->body;
-	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
+	CLEANUP_FD int fd = open_node(request);
 	size_t room = in->size < MAX_IO ? in->size : MAX_IO;
 	char *data = reply_buffer(request);
 
@@ -230,7 +236,7 @@ void handle_setxattr(struct request *request)
 		reply_error(request, -EINVAL);
 		return;
 	}
-	fd = node_open_even_removed(request->mirror, request->header->nodeid);
+	fd = open_node(request);
 	if (fd < 0) {
 		reply_error(request, fd);
 		return;
@@ -241,7 +247,7 @@ void handle_setxattr(struct request *request)
 
 void handle_removexattr(struct request *request)
 {
-	CLEANUP_FD int fd = node_open_even_removed(request->mirror, request->header->nodeid);
+	CLEANUP_FD int fd = open_node(request);
 	const char *name;
 	int error = fd < 0 ? fd : request_text(request, 0, &name);
 

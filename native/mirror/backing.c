@@ -19,10 +19,11 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
+#include "hash.h"
 #include "internal.h"
 #include "monotonic.h"
 
-#define N_BUCKETS 4096u
+#define BUCKET_BITS 12
 #define MAX_UNUSED 2048
 #define BELIEVED_MS 1000
 
@@ -40,14 +41,14 @@ struct backing {
 
 struct backings {
 	pthread_mutex_t lock;		/* guards all of this; taken before that of descriptors.c only */
-	struct backing *buckets[N_BUCKETS];
+	struct backing *buckets[1 << BUCKET_BITS];
 	struct backing *newest, *oldest;	/* of the unused */
 	unsigned int n_unused, max_unused;
 };
 
 static struct backing **bucket_of(struct backings *backings, uint64_t node)
 {
-	return &backings->buckets[(node ^ node >> 12) % N_BUCKETS];
+	return &backings->buckets[hash_id(node, BUCKET_BITS)];
 }
 
 /* Where the backing of that node is linked, or NULL is where there is none. */
@@ -76,7 +77,7 @@ void backings_destroy(struct cgfs_mirror *mirror)
 
 	if (!backings)
 		return;
-	for (unsigned int i = 0; i < N_BUCKETS; i++) {
+	for (unsigned int i = 0; i < 1u << BUCKET_BITS; i++) {
 		while (backings->buckets[i]) {
 			struct backing *next = backings->buckets[i]->next;
 
@@ -275,11 +276,8 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)
 	pthread_mutex_lock(&backings->lock);
 	backing = *find(backings, node);
 	/* That of an unused one may be of a file that was removed while nobody had it open. */
-	if (backing && backing->count && backing->path_fd >= 0) {
-		fd = fcntl(backing->path_fd, F_DUPFD_CLOEXEC, 0);
-		if (fd < 0)
-			fd = -errno;
-	}
+	if (backing && backing->count && backing->path_fd >= 0)
+		fd = dup_fd(backing->path_fd);
 	pthread_mutex_unlock(&backings->lock);
 	return fd;
 }

@@ -6,9 +6,9 @@
  * told apart, and answered with EBADF. 0 is no handle, and those with HANDLE_OF_POLLER are of opens that the kernel
  * passes through.
  */
-#include <fcntl.h>
 #include <stdlib.h>
 
+#include "hash.h"
 #include "known.h"
 
 #define GENERATIONS ((uint32_t)(HANDLE_OF_POLLER >> 32) - 1)
@@ -19,11 +19,14 @@ struct slot {
 	uint32_t next_free;		/* index + 1 of the next free slot; 0 is none */
 };
 
+#define BUCKET_BITS 10
+
 struct file_table {
 	pthread_mutex_t lock;		/* guards all of this; no other is taken under it */
 	struct slot *slots;
 	uint32_t size;
 	uint32_t free;			/* index + 1 of the first free slot; 0: grow */
+	struct open_file *with_fd[1 << BUCKET_BITS];	/* by node: few of the files have one, and nobody has more than his share */
 };
 
 int file_table_create(struct cgfs_mirror *mirror)
@@ -64,6 +67,26 @@ static int grow(struct file_table *table)
 	return 0;
 }
 
+/* Called with the lock held. */
+static void link_fd(struct file_table *table, struct open_file *file)
+{
+	struct open_file **bucket = &table->with_fd[hash_id(file->node, BUCKET_BITS)];
+
+	file->next_open = *bucket;
+	file->open_link = bucket;
+	if (*bucket)
+		(*bucket)->open_link = &file->next_open;
+	*bucket = file;
+}
+
+/* Called with the lock held. */
+static void unlink_fd(struct open_file *file)
+{
+	*file->open_link = file->next_open;
+	if (file->next_open)
+		file->next_open->open_link = file->open_link;
+}
+
 static int insert(struct file_table *table, struct open_file *file, uint64_t *file_handle)
 {
 	struct slot *slot;
@@ -77,6 +100,8 @@ static int insert(struct file_table *table, struct open_file *file, uint64_t *fi
 		*file_handle = (uint64_t)slot->generation << 32 | (table->free - 1);
 		slot->file = file;
 		table->free = slot->next_free;
+		if (file->fd >= 0)
+			link_fd(table, file);
 	}
 	pthread_mutex_unlock(&table->lock);
 	return error;
@@ -166,6 +191,8 @@ struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle)
 	slot = find(table, file_handle);
 	if (slot) {
 		file = slot->file;
+		if (file->fd >= 0)
+			unlink_fd(file);
 		slot->file = NULL;
 		slot->generation = slot->generation % GENERATIONS + 1;
 		slot->next_free = table->free;
@@ -178,18 +205,14 @@ struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle)
 int file_open_path(struct cgfs_mirror *mirror, uint64_t node)
 {
 	struct file_table *table = mirror->files;
-	int fd = -ESTALE;
+	const struct open_file *file;
+	int fd;
 
 	pthread_mutex_lock(&table->lock);
-	for (uint32_t i = 0; i < table->size && fd == -ESTALE; i++) {
-		const struct open_file *file = table->slots[i].file;
-
-		if (!file || file->node != node || file->fd < 0)
-			continue;
-		fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
-		if (fd < 0)
-			fd = -errno;
-	}
+	file = table->with_fd[hash_id(node, BUCKET_BITS)];
+	while (file && file->node != node)
+		file = file->next_open;
+	fd = file ? dup_fd(file->fd) : -ESTALE;
 	pthread_mutex_unlock(&table->lock);
 	return fd;
 }

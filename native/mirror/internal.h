@@ -4,6 +4,7 @@
 #define CGFS_MIRROR_INTERNAL_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -26,6 +27,14 @@ static inline void close_fd(int *fd)
 		close(*fd);
 }
 #define CLEANUP_FD __attribute__((cleanup(close_fd)))
+
+/* Another descriptor of what fd (borrowed) is open on, or -errno. */
+static inline int dup_fd(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? -errno : copy;
+}
 
 struct worker;
 struct known;		/* known.c */
@@ -357,6 +366,7 @@ struct open_file {
 	unsigned int n_charged;
 	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file */
 	uint64_t node;
+	struct open_file *next_open, **open_link;	/* of those in the table that have an fd, by node: file_table.c */
 	bool backed;		/* holds a backing_get() of node */
 	uint64_t reader;	/* to whom n_read descriptors are charged, for the memory of what he reads */
 	unsigned int n_read;

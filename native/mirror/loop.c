@@ -236,7 +236,7 @@ static void read_requests(struct worker *self)
  * With a umask of its own: directories are made with none (make_as_caller), and files of the daemon's own, which Python makes
  * in workers, too, with the daemon's.
  */
-static void become_worker(void)
+static void become_worker(const struct loop *loop)
 {
 	struct sched_param parameters = {};
 	sigset_t interrupt;
@@ -249,6 +249,7 @@ static void become_worker(void)
 		perror("cgfs: cannot have a file creation mask for one thread");
 		abort();
 	}
+	umask(loop->umask);	/* it was shared until now with a worker that may have been making a directory */
 	sched_setscheduler(0, SCHED_BATCH, &parameters);
 }
 
@@ -257,7 +258,7 @@ void *worker_main(void *argument)
 	struct worker *self = argument;
 	struct loop *loop = self->loop;
 
-	become_worker();
+	become_worker(loop);
 	pthread_mutex_lock(&loop->lock);
 	self->tid = gettid();
 	while (stand_by(self)) {
@@ -307,6 +308,8 @@ static struct loop *loop_allocate(struct cgfs_mirror *mirror)
 	if (!loop)
 		return NULL;
 	loop->mirror = mirror;
+	loop->umask = umask(0);
+	umask(loop->umask);
 	loop->wake_fd = loop->alarm_fd = -1;
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->over, NULL);

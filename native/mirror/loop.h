@@ -49,6 +49,7 @@ struct worker {
 
 struct loop {
 	struct cgfs_mirror *mirror;
+	mode_t umask;			/* the process's */
 	pthread_t watcher;
 	int wake_fd;			/* an eventfd, for the watcher: a request while it sleeps, an interrupt, a retired worker, the end */
 	int alarm_fd;			/* a timerfd, for it too: the follower has answered nothing for a while */

@@ -138,22 +138,16 @@ static void see(int fd)
 	(void)ignored;
 }
 
-/* A descriptor of our own to poll, for that user. Returns 0 or -errno. */
-static int open_own(const struct request *request, struct waiter *waiter, uint64_t user)
+/* A descriptor of our own to poll. Returns 0 or -errno. */
+static int open_own(const struct request *request, struct waiter *waiter)
 {
 	struct poller *poller = request->mirror->poller;
-	int fd;
+	int fd = node_open(request->mirror, waiter->node, O_RDONLY);
 
-	if (!descriptors_take(request->mirror, user, 1))
-		return -ENFILE;
-	fd = node_open(request->mirror, waiter->node, O_RDONLY);
-	if (fd < 0) {
-		descriptors_give(request->mirror, user, 1);
+	if (fd < 0)
 		return fd;
-	}
 	pthread_mutex_lock(&poller->lock);
 	waiter->fd = fd;
-	waiter->user = user;
 	/* Without the mark, a change would be reported for ever: never lost. */
 	fanotify_mark(poller->fan_fd, FAN_MARK_ADD, FAN_ACCESS, fd, NULL);
 	pthread_mutex_unlock(&poller->lock);
@@ -180,7 +174,6 @@ static void poll_passed(struct request *request, const struct fuse_poll_in *in)
 	struct poller *poller = request->mirror->poller;
 	struct waiter *waiter = waiter_get(request, in, true);
 	uint32_t process = process_of(request);
-	uint64_t user = descriptor_user(request);
 	bool changed = true, first;
 
 	if (!waiter) {
@@ -193,7 +186,7 @@ static void poll_passed(struct request *request, const struct fuse_poll_in *in)
 	pthread_mutex_unlock(&poller->lock);
 	first = waiter->fd < 0;
 	/* Of a cgroup that is gone, cgroup2 reports a change for ever. */
-	if (!first || !open_own(request, waiter, user)) {
+	if (!first || !open_own(request, waiter)) {
 		waiter_arm(poller, waiter, in);
 		changed = has_changed(poller, waiter, first);
 	}
@@ -307,9 +300,11 @@ void poller_destroy(struct cgfs_mirror *mirror)
 		eventfd_write(poller->wake_fd, 1);
 		pthread_join(poller->thread, NULL);
 	}
-	while ((waiter = waiter_find(poller, ALL, 0, NULL))) {
-		waiter_unlink(poller, waiter);
-		waiter_put(poller, waiter);
+	for (uint64_t key = ALL_OTHERS; key <= ALL_CONTROLS; key++) {
+		while ((waiter = waiter_find(poller, ALL, key, NULL))) {
+			waiter_unlink(poller, waiter);
+			waiter_put(poller, waiter);
+		}
 	}
 	close_fd(&poller->wake_fd);
 	close_fd(&poller->fan_fd);

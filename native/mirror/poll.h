@@ -10,9 +10,10 @@ enum waiter_index {
 	BY_KERNEL_HANDLE,	/* which is one waiter's alone */
 	BY_FILE_HANDLE,
 	BY_KERNFS_ID,		/* of the file; of the directory of a control file */
-	ALL,			/* their key is 0 */
+	ALL,			/* their keys: */
 	N_INDEXES,
 };
+enum { ALL_OTHERS, ALL_CONTROLS };
 #define BUCKET_BITS 10
 
 /* An open file that somebody polls. */
@@ -25,7 +26,7 @@ struct waiter {
 	unsigned int references;
 	int fd;				/* what is polled, set once; -1: not yet, or a control file */
 	struct open_file *file;		/* counted: whose fd it is; NULL: ours */
-	uint64_t user;			/* for whom ours is kept */
+	uint64_t user;			/* to whom it is charged; constant */
 	bool armed;			/* somebody waits to be woken */
 	bool taken;			/* the thread has taken the event of a pressure trigger, which comes once */
 	bool read;			/* the process has read the file since a change was last reported */
@@ -48,12 +49,16 @@ struct poller {
 	atomic_uint n_waiters;
 	pthread_mutex_t lock;		/* taken before no other */
 	struct waiter *buckets[N_INDEXES][1 << BUCKET_BITS];
+	bool looks_at_controls;		/* the thread does, now and then: somebody waits, or has a moment ago */
 	bool ended;
 };
 
 /* --- waiter.c --------------------------------------------------------------------------------------------------------- */
 
-/* The waiter of an open file, counted until waiter_put(); with create a new one if there is none. NULL: none. */
+/*
+ * The waiter of an open file, counted until waiter_put(); with create a new one if there is none. NULL: none, or the caller has
+ * had his share of them.
+ */
 struct waiter *waiter_get(const struct request *request, const struct fuse_poll_in *in, bool create);
 void waiter_put(struct poller *poller, struct waiter *waiter);
 /* With the lock held: the first waiter of that key, or the one that follows; NULL: there is none. */

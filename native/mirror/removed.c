@@ -130,13 +130,6 @@ void removed_forget(struct cgfs_mirror *mirror, uint64_t node)
 	removed_dir_free(dir);
 }
 
-static int dup_of(int fd)
-{
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-	return copy < 0 ? -errno : copy;
-}
-
 static int open_removed(struct removed *removed, uint64_t node)
 {
 	const struct removed_dir *dir;
@@ -146,7 +139,7 @@ static int open_removed(struct removed *removed, uint64_t node)
 	for (dir = removed->first; dir && dir->node != node; dir = dir->next)
 		;
 	if (dir)
-		fd = dup_of(dir->fd);
+		fd = dup_fd(dir->fd);
 	pthread_mutex_unlock(&removed->lock);
 	return fd;
 }
@@ -156,7 +149,7 @@ int node_open_even_removed(struct cgfs_mirror *mirror, uint64_t node)
 	int fd = node_open_path(mirror, node);
 
 	if (fd == -ENOENT)
-		return dup_of(mirror->source_fd);	/* SOURCE itself */
+		return dup_fd(mirror->source_fd);	/* SOURCE itself */
 	if (fd == -ESTALE)
 		fd = open_removed(mirror->removed, node);
 	if (fd == -ESTALE)

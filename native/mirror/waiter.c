@@ -59,19 +59,28 @@ void waiter_unlink(struct poller *poller, struct waiter *waiter)
 
 /* --- the waiters ------------------------------------------------------------------------------------------------------ */
 
+/* It counts as a descriptor of the caller's, whether it has one or not. NULL if he has had his share. */
 static struct waiter *waiter_new(const struct request *request, const struct fuse_poll_in *in)
 {
-	struct waiter *waiter = malloc(sizeof(*waiter));
+	uint64_t user = descriptor_user(request);
+	struct waiter *waiter;
 
-	if (!waiter)
+	if (!descriptors_take(request->mirror, user, 1))
 		return NULL;
+	waiter = malloc(sizeof(*waiter));
+	if (!waiter) {
+		descriptors_give(request->mirror, user, 1);
+		return NULL;
+	}
 	*waiter = (struct waiter){
 		.node = request->header->nodeid,
 		.keys = {
 			[BY_KERNEL_HANDLE] = in->kh,
 			[BY_FILE_HANDLE] = in->fh,
 			[BY_KERNFS_ID] = node_kernfs_id(request->mirror, request->header->nodeid),
+			[ALL] = node_is_control(request->header->nodeid) ? ALL_CONTROLS : ALL_OTHERS,
 		},
+		.user = user,
 		.references = 1,
 		.fd = -1,
 		.changed = true,
@@ -82,32 +91,42 @@ static struct waiter *waiter_new(const struct request *request, const struct fus
 
 static void waiter_free(struct poller *poller, struct waiter *waiter)
 {
-	if (waiter->file) {
+	if (waiter->file)
 		file_put(waiter->file);
-	} else if (waiter->fd >= 0) {
-		close(waiter->fd);
-		descriptors_give(poller->mirror, waiter->user, 1);
-	}
+	else
+		close_fd(&waiter->fd);
+	descriptors_give(poller->mirror, waiter->user, 1);
 	pthread_mutex_destroy(&waiter->answering);
 	free(waiter);
+}
+
+/* The one that there is, or else fresh, which is linked then, and set to NULL. */
+static struct waiter *get(struct poller *poller, uint64_t kernel_handle, struct waiter **fresh)
+{
+	struct waiter *waiter;
+
+	pthread_mutex_lock(&poller->lock);
+	waiter = waiter_find(poller, BY_KERNEL_HANDLE, kernel_handle, NULL);
+	if (!waiter && *fresh) {
+		waiter_link(poller, *fresh);
+		waiter = *fresh;
+		*fresh = NULL;
+	}
+	if (waiter)
+		waiter->references++;
+	pthread_mutex_unlock(&poller->lock);
+	return waiter;
 }
 
 struct waiter *waiter_get(const struct request *request, const struct fuse_poll_in *in, bool create)
 {
 	struct poller *poller = request->mirror->poller;
-	struct waiter *fresh = create ? waiter_new(request, in) : NULL;
-	struct waiter *waiter;
+	struct waiter *fresh = NULL, *waiter = get(poller, in->kh, &fresh);
 
-	pthread_mutex_lock(&poller->lock);
-	waiter = waiter_find(poller, BY_KERNEL_HANDLE, in->kh, NULL);
-	if (!waiter && fresh) {
-		waiter_link(poller, fresh);
-		waiter = fresh;
-		fresh = NULL;
-	}
-	if (waiter)
-		waiter->references++;
-	pthread_mutex_unlock(&poller->lock);
+	if (waiter || !create)
+		return waiter;
+	fresh = waiter_new(request, in);
+	waiter = get(poller, in->kh, &fresh);
 	if (fresh)
 		waiter_free(poller, fresh);
 	return waiter;
@@ -131,15 +150,20 @@ void waiters_wake_up_thread(struct poller *poller)
 
 void waiter_arm(struct poller *poller, struct waiter *waiter, const struct fuse_poll_in *in)
 {
-	bool armed = true;
+	bool is_known;
 
 	if (!(in->flags & FUSE_POLL_SCHEDULE_NOTIFY))
 		return;
 	pthread_mutex_lock(&poller->lock);
-	armed = waiter->armed;
+	if (node_is_control(waiter->node)) {
+		is_known = poller->looks_at_controls;
+		poller->looks_at_controls = true;
+	} else {
+		is_known = waiter->armed;
+	}
 	waiter->armed = true;
 	pthread_mutex_unlock(&poller->lock);
-	if (!armed)
+	if (!is_known)
 		waiters_wake_up_thread(poller);
 }
 

@@ -4,7 +4,7 @@
  *
  * It polls our descriptors: one for each waiter but those of control files, so they are never more than the process may
  * have. Others' changes of a control file are looked for while somebody waits for one, and only then: there is no event.
- * Once for each file and interval, however many wait for it, and however often somebody begins to wait.
+ * Once for each file and interval, however many wait for it; who begins to wait meanwhile disturbs nobody.
  */
 #include "poll.h"
 
@@ -18,11 +18,9 @@
 
 /* What the thread waits for at a time. */
 struct round {
-	struct waiter **waiters;	/* that have a descriptor; counted */
+	struct waiter **waiters;	/* counted */
 	struct pollfd *ready;		/* one for each, and the last is the poller's own */
 	size_t n;
-	uint64_t *controls;		/* nodes of control files, with repetitions */
-	size_t n_controls;
 };
 
 static void round_clear(struct poller *poller, struct round *round)
@@ -31,7 +29,6 @@ static void round_clear(struct poller *poller, struct round *round)
 		waiter_put(poller, round->waiters[i]);
 	free(round->waiters);
 	free(round->ready);
-	free(round->controls);
 	*round = (struct round){};
 }
 
@@ -42,15 +39,10 @@ static int round_collect(struct poller *poller, struct round *round)
 
 	round->waiters = calloc(poller->n_waiters + 1, sizeof(struct waiter *));
 	round->ready = calloc(poller->n_waiters + 1, sizeof(*round->ready));
-	round->controls = calloc(poller->n_waiters + 1, sizeof(*round->controls));
-	if (!round->waiters || !round->ready || !round->controls)
+	if (!round->waiters || !round->ready)
 		return -ENOMEM;
-	while ((waiter = waiter_find(poller, ALL, 0, waiter))) {
-		if (!waiter->armed)
-			continue;
-		if (node_is_control(waiter->node))
-			round->controls[round->n_controls++] = waiter->node;
-		if (waiter->fd < 0)
+	while ((waiter = waiter_find(poller, ALL, ALL_OTHERS, waiter))) {
+		if (!waiter->armed || waiter->fd < 0)
 			continue;
 		waiter->references++;
 		round->waiters[round->n] = waiter;
@@ -96,18 +88,40 @@ static int compare(const void *one, const void *other)
 	return (a > b) - (a < b);
 }
 
-static void round_check_controls(struct poller *poller, const struct round *round)
+/* The control files for which somebody waits, with repetitions. Called with the lock held. NULL: no memory. */
+static uint64_t *armed_controls(struct poller *poller, size_t *n)
 {
-	qsort(round->controls, round->n_controls, sizeof(*round->controls), compare);
-	for (size_t i = 0; i < round->n_controls; i++) {
-		uint64_t node = round->controls[i], fingerprint;
+	uint64_t *nodes = calloc(poller->n_waiters + 1, sizeof(*nodes));
+	struct waiter *waiter = NULL;
 
-		if (i && node == round->controls[i - 1])
-			continue;
-		fingerprint = control_fingerprint(poller->mirror, node);
-		if (control_note_change(poller, node, &fingerprint))
-			replay_add(poller->mirror, REPLAY_MODIFIED, node, NULL, 0);
+	*n = 0;
+	while (nodes && (waiter = waiter_find(poller, ALL, ALL_CONTROLS, waiter))) {
+		if (waiter->armed)
+			nodes[(*n)++] = waiter->node;
 	}
+	return nodes;
+}
+
+/* See what others have changed, but once for each file. Where nobody waits any more, this is done no more. */
+static void check_controls(struct poller *poller)
+{
+	uint64_t *nodes, fingerprint;
+	size_t n;
+
+	pthread_mutex_lock(&poller->lock);
+	nodes = armed_controls(poller, &n);
+	poller->looks_at_controls = !nodes || n;
+	pthread_mutex_unlock(&poller->lock);
+	if (nodes)
+		qsort(nodes, n, sizeof(*nodes), compare);
+	for (size_t i = 0; i < n; i++) {
+		if (i && nodes[i] == nodes[i - 1])
+			continue;
+		fingerprint = control_fingerprint(poller->mirror, nodes[i]);
+		if (control_note_change(poller, nodes[i], &fingerprint))
+			replay_add(poller->mirror, REPLAY_MODIFIED, nodes[i], NULL, 0);
+	}
+	free(nodes);
 }
 
 void *wake_main(void *argument)
@@ -115,22 +129,24 @@ void *wake_main(void *argument)
 	struct poller *poller = argument;
 	struct timespec next_check = after_ms(CHECK_MS);
 	struct round round = {};
+	bool checks;
 	int error;
 
 	pthread_mutex_lock(&poller->lock);
 	while (!poller->ended) {
 		error = round_collect(poller, &round);
+		checks = poller->looks_at_controls;
 		pthread_mutex_unlock(&poller->lock);
 		if (error) {
 			/* Nothing better can be done than to wait for memory. */
 			poll(NULL, 0, CHECK_MS);
 		} else {
-			round_poll(&round, round.n_controls ? ms_until(&next_check) : -1);
+			round_poll(&round, checks ? ms_until(&next_check) : -1);
 			round_wake(poller, &round);
-			if (round.n_controls && is_past(&next_check)) {
-				round_check_controls(poller, &round);
-				next_check = after_ms(CHECK_MS);
-			}
+		}
+		if (checks && is_past(&next_check)) {
+			check_controls(poller);
+			next_check = after_ms(CHECK_MS);
 		}
 		round_clear(poller, &round);
 		pthread_mutex_lock(&poller->lock);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Requests that wait hold up nobody, are answered when what they wait for comes, and can be interrupted. */
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include "slow.h"
@@ -253,4 +254,45 @@ TEST(loop_ends_with_the_connection_and_its_last_request)
 	loop_wait_for_end(connection.mirror);
 	let_go(1);
 	close_slow(&connection);
+}
+
+static struct {
+	int gate;
+	atomic_int n_others;
+} masks;
+
+/* As who makes a directory has no mask for a moment, in which a reader may be made: here until the gate opens. */
+static void have_no_mask(struct request *request)
+{
+	mode_t mask = umask(0);
+	eventfd_t one;
+
+	masks.n_others += mask != 027;
+	if (request->header->opcode == FUSE_WRITE) {
+		loop_may_block(request);
+		CHECK(eventfd_read(masks.gate, &one) == 0);
+	}
+	umask(mask);
+	reply_error(request, 0);
+}
+
+TEST(loop_gives_each_worker_the_umask_of_the_process)
+{
+	mode_t former = umask(027);
+	struct connection connection;
+
+	masks.gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	CHECK(masks.gate >= 0);
+	connection_create(&connection);
+	connection.mirror->handle = have_no_mask;
+	CHECK(loop_start(connection.mirror) == 0);
+	for (int i = 0; i < 20; i++) {
+		send_slow(&connection, FUSE_WRITE);
+		CHECK(connection_ask(&connection, FUSE_STATFS, FUSE_ROOT_ID, NULL, 0, NULL, 0)->error == 0);
+	}
+	CHECK(eventfd_write(masks.gate, 20) == 0);
+	receive_all(&connection, 20);
+	connection_close(&connection);
+	close(masks.gate);
+	CHECK(masks.n_others == 0 && umask(former) == 027);
 }

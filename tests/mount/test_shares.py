@@ -225,6 +225,27 @@ def test_who_opens_many_control_files_with_many_groups_is_refused(poor_overlay: 
         until(lambda: many.call(_can_open_all, mirror, share, "net.egress_filter", os.O_WRONLY), "they are given back")
 
 
+def test_who_polls_a_control_file_has_a_share(poor_overlay: Overlay) -> None:
+    """Those who wait cost memory and time, which count as a descriptor each; beyond the share a change is reported."""
+    too_many = 20
+
+    def poll_seen(count: int) -> int:
+        """How many of so many that were polled, and read since, report a change."""
+        opened, error = _open_all(mirror, count, "net.egress_filter", os.O_RDONLY)
+        assert error == 0
+        poll = select.poll()
+        for fd in opened:
+            poll.register(fd, select.POLLPRI)
+        assert len(poll.poll(0)) == count
+        assert {os.pread(fd, 100, 0) for fd in opened} == {b"none\n"}
+        return len(poll.poll(0))
+
+    with many_cgroups_of(ALICE, SHARE + too_many) as top:
+        mirror = poor_overlay.path(top)
+        assert run(lambda: poll_seen(SHARE + too_many), identity=BOB) == too_many
+        until(lambda: run(lambda: poll_seen(SHARE), identity=BOB) == 0, "they are given back")
+
+
 def test_reading_and_polling_many_files_need_no_share(poor_overlay: Overlay) -> None:
     """Beyond the share a poll reports a change at once: it is never lost, and nobody sleeps."""
     count = NOFILE + 50

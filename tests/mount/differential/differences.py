@@ -142,6 +142,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         "a directory that others removed while it was open here has no attributes any more: ESTALE or ENOENT",
         "cgroup2 can be asked for them by those only who had it open there",
     ),
+    Difference(
+        "the open of a file that is being removed, with its cgroup or as a pressure file that is switched off, may be "
+        "EIO or ESTALE, not ENOENT or ENODEV; chmod(2) and the like may be ESTALE",
+        "the kernel opens cgroup2's file itself, after it was told which, and says EIO if it cannot; and what is not "
+        "there it looks for once more only",
+    ),
 )
 
 

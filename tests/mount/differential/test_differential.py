@@ -70,4 +70,4 @@ def test_the_table_names_acts_and_actors_that_exist() -> None:
 
 def test_the_readme_shows_the_table_of_differences() -> None:
     readme = Path(__file__).parents[3] / "README.md"
-    assert as_markdown() in readme.read_text(encoding="utf-8")
+    assert f"\n\n{as_markdown()}\n\n" in readme.read_text(encoding="utf-8")
