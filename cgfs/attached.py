@@ -7,6 +7,7 @@ Sources: compute_effective_progs() in kernel/bpf/cgroup.c for the order in which
 """
 
 import errno
+import os
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from cgfs import bpf, guard, notes, text_filter
 from cgfs.bpf import AttachedProgram, AttachedPrograms, AttachFlags, Program
 from cgfs.control import Mode, content, program_line, text_line
+from cgfs.descriptor import Descriptor
 from cgfs.notes import Kind, Note, NotedProgram
 from cgfs.target import Target
 
@@ -123,25 +125,39 @@ def _by_link(programs: tuple[AttachedProgram, ...], links: tuple[bpf.Link, ...])
 
 
 def _in_running_order(target: Target, programs: tuple[AttachedProgram, ...]) -> tuple[AttachedProgram, ...]:
-    effective = bpf.query(target.cgroup_fd, target.file.attach_type, effective=True)
     by_id = {program.id: program for program in programs}
-    return tuple(by_id[prog_id] for prog_id in running_order(tuple(program.id for program in programs), effective))
+    own = tuple(program.id for program in programs)
+    effective = bpf.query(target.cgroup_fd, target.file.attach_type, effective=True)
+    places = places_of(own, effective, _effective_above(target)) or places_of(own, effective)
+    order = effective[places[0] : places[0] + len(own)] if places else own
+    return tuple(by_id[prog_id] for prog_id in order)
 
 
-def running_order(own: tuple[int, ...], effective: tuple[int, ...]) -> tuple[int, ...]:
-    """*own* in the order in which they run: a cgroup's own programs stand together in *effective*."""
-    if _stands_in(own, effective):
-        return own
-    wanted = sorted(own)
-    for start in range(len(effective) - len(own) + 1):
-        part = effective[start : start + len(own)]
-        if sorted(part) == wanted:
-            return part
-    return own
+def _effective_above(target: Target) -> tuple[int, ...]:
+    """What runs for the parent of the cgroup; nothing, where that cannot be seen."""
+    try:
+        parent = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target.cgroup_fd)
+    except OSError:
+        return ()
+    with Descriptor(parent):
+        return bpf.query(parent, target.file.attach_type, effective=True)
 
 
-def _stands_in(part: tuple[int, ...], whole: tuple[int, ...]) -> bool:
-    return any(whole[start : start + len(part)] == part for start in range(len(whole) - len(part) + 1))
+def places_of(own: tuple[int, ...], effective: tuple[int, ...], above: tuple[int, ...] | None = None) -> list[int]:
+    """Where the programs *own* of a cgroup may begin in what runs there, *effective*: they stand together in it, and
+    the rest, left and right, is what runs for its parent, *above*, if that is given.
+
+    The most likely comes first: where they are in the order in which they were attached. With BPF_F_PREORDER it is
+    another, and programs of the ancestors may stand before them.
+    """
+    end, wanted = len(effective) - len(own) + 1, sorted(own)
+    places = [
+        begin
+        for begin in range(end)
+        if sorted(effective[begin : begin + len(own)]) == wanted
+        and above in (None, effective[:begin] + effective[begin + len(own) :])
+    ]
+    return sorted(places, key=lambda begin: effective[begin : begin + len(own)] != own)
 
 
 def _links_matter(note: Note, found: AttachedPrograms) -> bool:

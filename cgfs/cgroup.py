@@ -34,6 +34,17 @@ def open_cgroup(mount_fd: int, id_: int) -> Descriptor:
     return Descriptor(fd)
 
 
+def open_root() -> Descriptor:
+    """Open the root of all cgroups, or that of our cgroup namespace, wherever cgroup2 is mounted and whatever hides it.
+
+    Raises OSError: EPERM without CAP_SYS_ADMIN.
+    """
+    fd = lib.cgfs_open_cgroup2()
+    if fd < 0:
+        raise OSError(-fd, f"mounting cgroup2 at no place: {os.strerror(-fd)}")
+    return Descriptor(fd)
+
+
 def cgroup_id(cgroup_fd: int) -> int:
     """The id of the cgroup open as *cgroup_fd* (borrowed)."""
     return os.fstat(cgroup_fd).st_ino

@@ -11,4 +11,10 @@
  */
 int cgfs_open_by_kernfs_id(int mount_fd, uint64_t id, int flags);
 
+/*
+ * The root of a cgroup2 mount that is at no place, wherever others are mounted and whatever hides them: in a cgroup namespace,
+ * the namespace's. Returns a directory's descriptor (close-on-exec), or -errno: -EPERM without CAP_SYS_ADMIN.
+ */
+int cgfs_open_cgroup2(void);
+
 #endif

@@ -9,6 +9,7 @@ import click
 from cgfs import expressions, hierarchy, terminal
 from cgfs.commands.arguments import cgroup_argument, hook_argument
 from cgfs.control import ControlFile, Mode, NoneCommand, SetText, parse
+from cgfs.effective import InForce
 from cgfs.errors import printable
 from cgfs.text_filter import describe
 
@@ -44,12 +45,12 @@ def command(cgroup: Path, hook: ControlFile) -> None:
         _print_explained(each.line or f"bpf:{each.program.tag}", each)
 
 
-def _print_explained(line: str, in_force: hierarchy.InForce | None) -> None:
+def _print_explained(line: str, in_force: InForce | None) -> None:
     for sentence in explain_line(line, in_force):
         print(f"  {sentence}")
 
 
-def explain_line(line: str, in_force: hierarchy.InForce | None) -> Iterator[str]:
+def explain_line(line: str, in_force: InForce | None) -> Iterator[str]:
     """What one line of a control file means; *in_force* is None where only root is told of it."""
     command = parse(line.encode("ascii", "replace"))
     if isinstance(command, NoneCommand):

@@ -16,6 +16,7 @@ from cgfs import hierarchy, terminal
 from cgfs.bpf import AttachFlags, ProgramInfo
 from cgfs.commands.arguments import cgroup_argument
 from cgfs.control import SetText, parse
+from cgfs.effective import InForce
 from cgfs.errors import printable
 from cgfs.text_filter import not_covered
 
@@ -58,7 +59,7 @@ def _show(filters: hierarchy.Filters, console: Console) -> None:
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
-def _row(each: hierarchy.InForce, *, counted: bool) -> list[str | Text]:
+def _row(each: InForce, *, counted: bool) -> list[str | Text]:
     program = each.program
     counts = [str(count) for count in each.counters] if each.counters is not None else 2 * [""]
     return [
@@ -72,7 +73,7 @@ def _row(each: hierarchy.InForce, *, counted: bool) -> list[str | Text]:
     ]
 
 
-def _filter(each: hierarchy.InForce) -> str:
+def _filter(each: InForce) -> str:
     """What the control file says, the program's tag where it does not say that, and what it cannot say."""
     tag = each.program.tag
     line = f"bpf:{tag}" if each.line is None else each.line
@@ -101,7 +102,7 @@ def _as_json(filters: hierarchy.Filters) -> dict[str, Any]:
     }
 
 
-def _program_as_json(each: hierarchy.InForce) -> dict[str, Any]:
+def _program_as_json(each: InForce) -> dict[str, Any]:
     program = each.program
     return {
         "cgroup": each.cgroup,

@@ -339,22 +339,25 @@ def test_lines_are_in_the_order_in_which_programs_run(egress: Target, tmp_cgroup
 
 
 @pytest.mark.parametrize(
-    ("own", "effective", "order"),
+    ("own", "effective", "above", "places"),
     [
-        ((1,), (1,), (1,)),
-        ((1, 2), (1, 2, 3), (1, 2)),
-        ((1, 2), (3, 1, 2), (1, 2)),
-        ((1, 2), (3, 2, 1, 4), (2, 1)),
-        ((1, 1), (1, 1, 1), (1, 1)),
-        ((1, 2), (2, 1, 2), (1, 2)),
-        ((1, 2), (3, 4), (1, 2)),
-        ((), (3, 4), ()),
+        ((1,), (1,), (), [0]),
+        ((1, 2), (1, 2, 3), (3,), [0]),
+        ((1, 2), (3, 1, 2), (3,), [1]),
+        ((1, 2), (3, 2, 1, 4), (3, 4), [1]),
+        ((1, 1), (1, 1, 1), (1,), [0, 1]),
+        ((1, 2), (2, 1, 2), (2,), [1, 0]),  # which of the two cannot be known
+        ((1, 2), (2, 1, 1, 2), (1, 2), [0]),
+        ((1, 2), (2, 1, 1, 2), None, [2, 0]),
+        ((1, 2), (3, 4), (3, 4), []),
+        ((1, 2), (1, 2, 3), (4,), []),  # changed meanwhile
+        ((), (3, 4), (3, 4), [0, 1, 2]),
     ],
 )
 def test_own_programs_are_found_in_what_runs(
-    own: tuple[int, ...], effective: tuple[int, ...], order: tuple[int, ...]
+    own: tuple[int, ...], effective: tuple[int, ...], above: tuple[int, ...] | None, places: list[int]
 ) -> None:
-    assert attached.running_order(own, effective) == order
+    assert attached.places_of(own, effective, above) == places
 
 
 # The note.

@@ -171,6 +171,26 @@ def test_show_says_what_is_in_force_and_where_it_comes_from(twin: Twin, tmp_path
         assert (each["name"], each["tag"], each["uid"]) == (other["name"], other["tag"], other["uid"])
 
 
+def test_who_runs_what_is_right_where_the_same_programs_are_attached_above(twin: Twin) -> None:
+    """The inner cgroup's own B runs before its A (BPF_F_PREORDER). The outer one's run as they were attached."""
+    preorder = 1 << 6
+    inner = twin.native / "inner"
+    inner.mkdir()
+    with programs.program(Hook.EGRESS, ALLOW, salt=1) as a, programs.program(Hook.EGRESS, ALLOW, salt=2) as b:
+        programs.attach(twin.native, a, Hook.EGRESS)
+        programs.attach(twin.native, b, Hook.EGRESS)
+        programs.attach(inner, a, Hook.EGRESS)
+        programs.attach(inner, b, Hook.EGRESS, programs.ALLOW_MULTI | preorder)
+        line_a, line_b = (f"bpf:{programs.fdinfo_tag(fd)}" for fd in (a, b))
+        ids = [programs.fdinfo_id(fd) for fd in (b, a, a, b)]
+        assert effective_ids(inner, Hook.EGRESS) == ids
+        assert content(twin.mirror / "inner", Hook.EGRESS) == f"{line_b}\n{line_a}\n"
+        shown = in_force(twin.mirror / "inner", Hook.EGRESS)
+    assert [each["id"] for each in shown] == ids
+    assert [each["own"] for each in shown] == [True, True, False, False]
+    assert [each["filter"] for each in shown] == [line_b, line_a, line_a, line_b]
+
+
 def test_an_overridden_filter_is_not_in_force(twin: Twin, tmp_path: Path) -> None:
     inner = twin.mirror / "inner"
     inner.mkdir()

@@ -23,6 +23,7 @@ LAYERS = (
         "client",
         "criu",
         "daemon",
+        "effective",
         "expressions",
         "hierarchy",
         "progress",

@@ -1,0 +1,167 @@
+"""What is in force for a cgroup: each program that runs for it, and the cgroup that it is attached to.
+
+What runs is what the kernel says, to root only. It does not say where each is attached: that follows from what is
+attached to each cgroup from the root down, and from what runs there. Reads only.
+
+Sources: compute_effective_progs() in kernel/bpf/cgroup.c.
+"""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgfs import bpf, guard
+from cgfs.attached import places_of
+from cgfs.cgroup import cgroup_id, open_cgroup, open_root
+from cgfs.control import ControlFile
+from cgfs.text_filter import Counters, counters, text_of
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A program that runs for a cgroup.
+
+    *cgroup* is the one that it is attached to, as a path from the root on, or None for one above what can be seen
+    here (a cgroup namespace). *line* is what the control file there says of it, None where no mirror shows that;
+    *flags* are what it was attached with, None where that cannot be seen. *program* is what runs; *guard_id*, if any,
+    what is attached to run it for one cgroup only. *counters* is what a text filter has let through and what not.
+    """
+
+    cgroup: str | None
+    own: bool
+    line: str | None
+    flags: bpf.AttachFlags | None
+    program: bpf.ProgramInfo
+    guard_id: int | None
+    counters: Counters | None
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether it was attached with flags 0, as cgfs never does: it binds less than it seems to."""
+        return self.flags == bpf.AttachFlags(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A cgroup on the way to the root: its directory (borrowed), its path from there, and where a mirror shows it."""
+
+    fd: int
+    path: str
+    mirror: Path | None
+
+
+@contextlib.contextmanager
+def ancestors(cgroup: Path) -> Iterator[list[Ancestor]]:
+    """*cgroup* (on a mirror), its parent, and so on to the root, each opened. Raises OSError: EPERM if not root."""
+    device = cgroup.stat().st_dev
+    on_mirror = itertools.takewhile(lambda path: path.stat().st_dev == device, (cgroup, *cgroup.parents))
+    with contextlib.ExitStack() as stack:
+        root = stack.enter_context(open_root())
+        fd = stack.enter_context(open_cgroup(root.fd, cgroup.stat().st_ino)).fd
+        chain = [Ancestor(fd, _path_of(fd), next(on_mirror))]
+        while chain[-1].path != "/":
+            fd = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+            stack.callback(os.close, fd)
+            chain.append(Ancestor(fd, _path_of(fd), next(on_mirror, None)))
+        yield chain
+
+
+def _path_of(fd: int) -> str:
+    return str(Path(f"/proc/self/fd/{fd}").readlink())
+
+
+def in_force(chain: list[Ancestor], file: ControlFile) -> Iterator[InForce]:
+    """What runs for chain[0], in that order."""
+    for prog_id, attached in _running(chain, file):
+        try:
+            program = bpf.Program.by_id(prog_id)
+        except FileNotFoundError:  # it was let go
+            continue
+        own = attached is not None and attached.level.fd == chain[0].fd
+        with program:
+            inside = None if attached is None else guard.inside_of(program, file, attached.level.cgroup_id)
+            if attached is not None and not own and (inside or _is_for(attached.level.cgroup_id, program)):
+                continue  # the kernel runs it here as well, and it lets everything through
+            yield InForce(
+                cgroup=None if attached is None else attached.level.path,
+                own=own,
+                line=None if attached is None else attached.line,
+                flags=None if attached is None else attached.level.flags,
+                program=inside or program.info(),
+                guard_id=None if inside is None else prog_id,
+                counters=counters(program),
+            )
+
+
+def _is_for(cgroup_id: int, program: bpf.Program) -> bool:
+    """Whether *program* is a text filter for that cgroup's own members only."""
+    stored = text_of(program)
+    return stored is not None and stored.only_cgroup_id == cgroup_id
+
+
+class _Level:
+    """What is attached to one of the ancestors itself."""
+
+    def __init__(self, ancestor: Ancestor, file: ControlFile) -> None:
+        found = _attached(ancestor.fd, file)
+        self.fd = ancestor.fd
+        self.path = ancestor.path
+        self.cgroup_id = cgroup_id(ancestor.fd)
+        self.flags = found.flags
+        self.ids = tuple(program.id for program in found.programs)
+        self.lines = () if ancestor.mirror is None else read_lines(ancestor.mirror / file.name)
+
+
+def _attached(cgroup_fd: int, file: ControlFile) -> bpf.AttachedPrograms:
+    while True:
+        with contextlib.suppress(BlockingIOError):  # a program was let go meanwhile
+            return bpf.attached(cgroup_fd, file.attach_type)
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """The lines of the control file *path*. Raises OSError."""
+    return tuple(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """Where a program in force is attached, and what the control file there says of it."""
+
+    level: _Level
+    line: str | None
+
+
+_Running = list[tuple[int, _Attached | None]]
+"""The ids of what runs for a cgroup, in that order; where each is attached is None where that cannot be seen."""
+
+
+def _running(chain: list[Ancestor], file: ControlFile) -> _Running:
+    """What runs for chain[0]."""
+    running: _Running = []
+    for ancestor in reversed(chain):
+        effective = bpf.query(ancestor.fd, file.attach_type, effective=True)
+        running = _below(running, _Level(ancestor, file), effective)
+    return running
+
+
+def _below(above: _Running, level: _Level, effective: tuple[int, ...]) -> _Running:
+    """What runs at *level*: the kernel's list, and *above* is what runs at its parent's."""
+    if level.ids:  # else what is attached to the nearest runs, whatever its flags
+        above = [each for each in above if each[1] is None or bpf.AttachFlags.ALLOW_MULTI in each[1].level.flags]
+    places = places_of(level.ids, effective, tuple(prog_id for prog_id, _ in above))
+    if not places:  # something was changed meanwhile, or what is above cannot be seen
+        return [(prog_id, _nearest(prog_id, level, above)) for prog_id in effective]
+    begin = places[0]
+    own = effective[begin : begin + len(level.ids)]
+    lines = level.lines if len(level.lines) == len(own) else (None,) * len(own)
+    share: _Running = [(prog_id, _Attached(level, line)) for prog_id, line in zip(own, lines, strict=True)]
+    return above[:begin] + share + above[begin:]
+
+
+def _nearest(prog_id: int, level: _Level, above: _Running) -> _Attached | None:
+    if prog_id in level.ids:
+        return _Attached(level, None)
+    return next((attached for other, attached in above if other == prog_id), None)
