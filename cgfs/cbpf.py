@@ -134,6 +134,8 @@ def _check(program: Program) -> None:
         if problem:
             raise _invalid(f"instruction {index} {problem}")
         beyond = max((target for target in _successors(index, insn)), default=0) >= len(program)
+        if insn.op == Op.JA and insn.k >> 31:
+            raise _invalid(f"instruction {index} jumps back: there are no loops, as `protochain` would need")
         if beyond and index + 1 < len(program):
             raise _invalid(f"instruction {index} jumps beyond the end of the program")
     if program[-1].op not in RETURNS:

@@ -9,6 +9,7 @@ Exit codes: 0 it is done; 1 it could not be done; 2 the command line is wrong; 1
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -93,14 +94,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def mount_helper() -> None:
-    """Be mount.fuse.cgfs, and exit."""
+    """Be mount.fuse.cgfs, and exit as mount(8) does: 1 the command line is wrong, 32 it could not be mounted."""
     from cgfs.commands.mount import helper
 
-    _run(helper, "mount.fuse.cgfs", None)
+    _run(helper, "mount.fuse.cgfs", None, failure=32, misuse=1)
 
 
-def _run(command: click.Command, name: str, arguments: list[str] | None) -> NoReturn:
+def _run(
+    command: click.Command, name: str, arguments: list[str] | None, *, failure: int = 1, misuse: int = 2
+) -> NoReturn:
     wishes = Wishes()
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(logging.Formatter("cgfs: %(message)s"))  # warnings, where there is no log
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - or click shows a wrong command line on stdout
     if sys.stdout is None:
         sys.stdout = ClosedOutput()
     elif isinstance(sys.stdout, io.TextIOWrapper):
@@ -112,7 +119,7 @@ def _run(command: click.Command, name: str, arguments: list[str] | None) -> NoRe
             sys.stdout.flush()  # what is not written is not done
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
+        code = misuse
     except click.Abort:
         code = 130
     except OSError as error:
@@ -121,5 +128,5 @@ def _run(command: click.Command, name: str, arguments: list[str] | None) -> NoRe
             raise
         if not isinstance(error, BrokenPipeError):  # else the reader of our output has gone: nothing to say
             print(f"cgfs: {describe(error)}", file=sys.stderr)
-        code = 1
+        code = failure
     sys.exit(code)

@@ -89,7 +89,7 @@ def read(path: str | Path) -> str:
 def open_program(where: str, file: ControlFile) -> bpf.Program:
     """The program of `FILE.o`, `FILE.o:NAME`, `id:N` or a pinned path, to be attached to *file*."""
     kind, _, number = where.partition(":")
-    if kind == "id" and number.isdecimal() and int(number) < 2**32:
+    if kind == "id" and number.isascii() and number.isdecimal() and int(number) < 2**32:
         return bpf.Program.by_id(int(number))
     path, name = Path(where), None
     if not path.exists() and ":" in where:

@@ -43,6 +43,8 @@ _LONGEST_END_S = 5.0
 _PLACES = 1 << 62
 """From here on the numbers of LOCKS are those of mount points; below, those of control files."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_IDLE = (signal.SIGUSR1, signal.SIGUSR2)
+"""At these other daemons open their logs anew; ours does so by itself. Its end would leave a dead mirror."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +106,11 @@ def serve(settings: Settings, ready: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def _signals(receive: Callable[[int], None]) -> Iterator[None]:
-    """While the `with` block runs, *receive* is called for those signals, and nothing else comes of them."""
+    """While the `with` block runs, *receive* is called for those that end it, and nothing else comes of signals."""
     hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # else: nohup(1)
     ending = [number for number in _ENDING if number is not signal.SIGHUP or hung_up]
     former = {number: signal.signal(number, lambda number, _: receive(number)) for number in ending}
+    former |= {number: signal.signal(number, signal.SIG_IGN) for number in _IDLE}
     try:
         yield
     finally:

@@ -19,7 +19,6 @@ class MountOptions:
     read_only: bool = False
 
 
-# What each word changes. Those that change nothing say what is so anyway, or are mount(8)'s own (fstab(5)).
 _WORDS: dict[str, dict[str, Any]] = {
     "allow_other": {"allow_other": True},
     "noallow_other": {"allow_other": False},
@@ -29,28 +28,39 @@ _WORDS: dict[str, dict[str, Any]] = {
     "nopassthrough": {"passthrough": False},
     "ro": {"read_only": True},
     "rw": {"read_only": False},
-    "defaults": {},
-    "default_permissions": {},
-    "nosuid": {},
-    "nodev": {},
-    "noexec": {},
-    "relatime": {},
-    "auto": {},
-    "noauto": {},
-    "nofail": {},
-    "_netdev": {},
 }
-_ALWAYS = {"suid": "nosuid", "dev": "nodev", "exec": "noexec"}
+"""What each word changes."""
+
+_NOTHING = frozenset((
+    "_netdev", "async", "atime", "auto", "defaults", "default_permissions", "diratime", "dirsync", "group", "iversion",
+    "lazytime", "loud", "noatime", "noauto", "nodev", "nodiratime", "noexec", "nofail", "noiversion", "nolazytime",
+    "norelatime", "nostrictatime", "nosuid", "nosymfollow", "nouser", "owner", "relatime", "silent", "strictatime",
+    "sync", "user", "users",
+))  # fmt: skip
+"""Words of mount(8) and fstab(5) that change nothing: they say what is so anyway, what means nothing here, or are its
+own.
+"""
+
+_REFUSED = {
+    "suid": "a mirror is always nosuid",
+    "dev": "a mirror is always nodev",
+    "exec": "a mirror is always noexec",
+    "remount": "only the kernel can do that: mount -i -o remount,ro MOUNTPOINT; else unmount it, and mount it anew",
+}
 
 
-def parse(text: str) -> MountOptions:
-    """What a comma-separated list says; a later word wins. Raises OSError: EINVAL, with the wrong word."""
+def parse(text: str, *, sloppily: bool = False) -> MountOptions:
+    """What a comma-separated list says; a later word wins. *sloppily* words that are not known change nothing.
+
+    Raises OSError: EINVAL, with the wrong word.
+    """
     options = MountOptions()
     for word in text.split(","):
         name = word.strip()
-        if name in _ALWAYS:
-            raise OSError(errno.EINVAL, f"-o {name}: a mirror is always {_ALWAYS[name]}")
-        if name not in _WORDS and name and not name.startswith("x-"):
+        if name in _REFUSED:
+            raise OSError(errno.EINVAL, f"-o {name}: {_REFUSED[name]}")
+        known = name in _WORDS or name in _NOTHING or not name or name.lower().startswith("x-")
+        if not known and not sloppily:
             raise OSError(errno.EINVAL, f"-o {name}: no such option; there are {', '.join(_WORDS)}")
         options = replace(options, **_WORDS.get(name, {}))
     return options

@@ -116,4 +116,6 @@ def _decode(data: bytes) -> Note:
 
 
 def _stamp(value: dict[str, Any]) -> Stamp:
+    if not 0 <= int(value["at_ns"]) < 2**63:
+        raise ValueError("no time is so far away")
     return Stamp(int(value["uid"]), int(value["pid"]), str(value["comm"]), int(value["at_ns"]))

@@ -1,5 +1,6 @@
 """Writes down the control files of a subtree of a mirror. Changes nothing."""
 
+import logging
 import os
 import stat
 from collections.abc import Iterable
@@ -8,8 +9,11 @@ from pathlib import Path
 from cgfs.bpf import ProgType
 from cgfs.checkpoint.document import Document, FileState
 from cgfs.control import CONTROL_FILES, SetProgram, by_name, parse
+from cgfs.errors import printable
 from cgfs.hierarchy import leaves_out
 from cgfs.store.objects import ObjectStore
+
+log = logging.getLogger(__name__)
 
 
 def file_state(path: Path) -> FileState:
@@ -33,6 +37,10 @@ def save(top: Path, cgroups: Iterable[Path], programs: ObjectStore | None = None
             if not leaves_out(error, cgroup, top):
                 raise
             continue
+        for name, state in states.items():
+            if len(lines_of(state)) > 1:
+                words = "cannot be restored: it came from several hands, each of which restores its own"
+                log.warning("%s %s", printable(str(cgroup / name)), words)
         found[str(cgroup.relative_to(top))] = states
     document = Document(found)
     if programs is not None:

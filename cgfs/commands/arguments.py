@@ -1,13 +1,26 @@
-"""What several commands take, checked as the command line is read: CGROUP, HOOK, and the options of a filter's mode."""
+"""What several commands take, checked as the command line is read: paths, CGROUP, HOOK, and a filter's mode."""
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cgfs import hierarchy
 from cgfs.control import ControlFile, Mode, by_hook
+
+
+class _Path(click.Path):
+    """A path, but not the empty one: Path("") would be the current directory, and a script's variable may be unset."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("a path that is empty; '.' is the current directory", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 
 
 def _cgroup(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -21,8 +34,8 @@ def _hook(ctx: click.Context, parameter: click.Parameter, value: str) -> Control
         raise click.BadParameter(str(error.strerror)) from error
 
 
-cgroup_argument = click.argument("cgroup", type=click.Path(path_type=Path), callback=_cgroup)
-optional_cgroup_argument = click.argument("cgroup", type=click.Path(path_type=Path), callback=_cgroup, required=False)
+cgroup_argument = click.argument("cgroup", type=PATH, callback=_cgroup)
+optional_cgroup_argument = click.argument("cgroup", type=PATH, callback=_cgroup, required=False)
 hook_argument = click.argument("hook", callback=_hook)
 
 

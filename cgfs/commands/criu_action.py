@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 
 from cgfs import criu, hierarchy
+from cgfs.commands.arguments import PATH
 
 
 @click.command("criu-action", short_help="Save and restore filters as CRIU's action script.")
 @click.option(
     "--mirror",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Where the mirror of all of cgroup2 is mounted.  [default: the one]",
 )
 def command(mirror: Path | None) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cgfs import background, supervisor
+from cgfs.commands.arguments import PATH
 from cgfs.mount_options import MountOptions, parse
 
 if TYPE_CHECKING:
@@ -30,20 +31,18 @@ _PATIENCE_S = 0.05
 _PATIENCE = struct.pack("@ll", 0, int(_PATIENCE_S * 1e6))  # struct timeval
 
 
-def _parsed(ctx: click.Context, parameter: click.Parameter, value: str) -> MountOptions:
+def _parsed(text: str, *, sloppily: bool = False) -> MountOptions:
     try:
-        return parse(value)
+        return parse(text, sloppily=sloppily)
     except OSError as error:
-        raise click.BadParameter(str(error.strerror)) from error
+        raise click.BadParameter(str(error.strerror), param_hint="'-o'") from error
 
 
-_options = click.option(
-    "-o", "options", default="", metavar="OPTIONS", callback=_parsed, help="Mount options, with commas between them."
-)
+_options = click.option("-o", "options", default="", metavar="OPTIONS", help="Mount options, with commas between them.")
 
 
 @click.command("mount", short_help="Mount a mirror of cgroup2.")
-@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="[SOURCE] MOUNTPOINT")
+@click.argument("paths", type=PATH, nargs=-1, required=True, metavar="[SOURCE] MOUNTPOINT")
 @_options
 @click.option("--foreground", is_flag=True, help="Stay, and log to stderr; Ctrl-C unmounts.")
 @click.option(
@@ -52,7 +51,7 @@ _options = click.option(
     metavar="N",
     help="With --foreground: when the mount answers, write the line `ready` to descriptor N and close it.",
 )
-def command(paths: Sequence[Path], options: MountOptions, foreground: bool, ready_fd: int | None) -> None:
+def command(paths: Sequence[Path], options: str, foreground: bool, ready_fd: int | None) -> None:
     """Show cgroup2 at MOUNTPOINT, with the filters' control files in every directory.
 
     SOURCE is a directory of a cgroup2 mount; without it, all of cgroup2 is shown.
@@ -69,26 +68,28 @@ def command(paths: Sequence[Path], options: MountOptions, foreground: bool, read
     if ready_fd is not None:
         _check_ready_fd(ready_fd, foreground=foreground)
     *source, mountpoint = paths
-    _mount(mountpoint, source[0] if source else None, options, foreground=foreground, ready_fd=ready_fd)
+    _mount(mountpoint, source[0] if source else None, _parsed(options), foreground=foreground, ready_fd=ready_fd)
 
 
 @click.command("mount.fuse.cgfs")
 @click.argument("source")
-@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("mountpoint", type=PATH)
 @_options
 @click.option("-f", "fake", is_flag=True, help="Only say whether the options are right.")
-@click.option("-n", "-s", "-v", "nothing", is_flag=True, help="Nothing: mount(8) may say so.")
+@click.option("-s", "sloppily", is_flag=True, help="What is no option changes nothing.")
+@click.option("-n", "-v", "nothing", is_flag=True, help="Nothing: mount(8) may say so.")
 @click.option("-t", "fstype", help="Nothing: mount(8) may say so.")
 def helper(
-    source: str, mountpoint: Path, options: MountOptions, *, fake: bool, nothing: bool, fstype: str | None
+    source: str, mountpoint: Path, options: str, *, fake: bool, sloppily: bool, nothing: bool, fstype: str | None
 ) -> None:
     """Mount a mirror as mount(8) and fstab(5) want it: `mount -t fuse.cgfs cgroup2 /run/cgfs`.
 
     SOURCE is a directory of a cgroup2 mount, or a word, such as cgroup2 or none, for all of cgroup2. Linked into /sbin,
     this is what mount(8) runs for the type fuse.cgfs.
     """
+    parsed = _parsed(options, sloppily=sloppily)
     if not fake:
-        _mount(mountpoint, Path(source) if "/" in source else None, options)
+        _mount(mountpoint, Path(source) if "/" in source else None, parsed)
 
 
 def _check_ready_fd(ready_fd: int, *, foreground: bool) -> None:

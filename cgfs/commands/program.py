@@ -10,14 +10,16 @@ from typing import Any
 import click
 
 from cgfs import terminal
+from cgfs.commands.arguments import PATH
 from cgfs.errors import printable
 from cgfs.store import default_store
 from cgfs.store.entry import Entry, Origin
+from cgfs.store.objects import LARGEST_OBJECT
 
 
 def _mode(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
     try:
-        mode = int(value, 8)
+        mode = int(value, 8) if value.isascii() else -1
     except ValueError:
         mode = -1
     if not 0 <= mode <= 0o777:
@@ -42,7 +44,7 @@ def command() -> None:
 
 
 @command.command("add")
-@click.argument("object_file", type=click.Path(path_type=Path), metavar="FILE.o")
+@click.argument("object_file", type=PATH, metavar="FILE.o")
 @click.option(
     "--mode", default="0600", callback=_mode, help="Who may use it, octal; 0644 is everybody.", show_default=True
 )
@@ -53,7 +55,8 @@ def add(object_file: Path, mode: int, owner: pwd.struct_passwd) -> None:
     One that is there already has this owner and mode afterwards.
     """
     store = default_store()
-    content = object_file.read_bytes()
+    with object_file.open("rb") as file:
+        content = file.read(LARGEST_OBJECT + 1)
     try:
         digest = store.objects.add(content, uid=owner.pw_uid, gid=owner.pw_gid, mode=mode)
     except OSError as error:

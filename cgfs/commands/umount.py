@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from cgfs import mountinfo
+from cgfs.commands.arguments import PATH
 from cgfs.unmount import unmount
 
 
 @click.command("umount", short_help="Unmount a mirror.")
-@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("mountpoint", type=PATH)
 @click.option("-l", "--lazy", is_flag=True, help="Hide it now; its last user ends it.")
 def command(mountpoint: Path, lazy: bool) -> None:
     """Unmount the mirror at MOUNTPOINT; its daemon ends by itself. The filters stay in force."""

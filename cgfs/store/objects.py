@@ -55,7 +55,7 @@ class ObjectStore:
         LARGEST_OBJECT, or the kernel's word if a program does not load.
         """
         if len(content) > LARGEST_OBJECT:
-            raise OSError(errno.EFBIG, f"the object has {len(content)} bytes; {LARGEST_OBJECT} is the most")
+            raise OSError(errno.EFBIG, f"the object has more than {LARGEST_OBJECT} bytes, the most that there may be")
         digest = hashlib.sha256(content).hexdigest()
         programs = programs_in(content)
         if not programs:

@@ -396,7 +396,12 @@ def test_a_note_for_another_load_of_the_same_id_does_not_count(egress: Target, t
         assert [each.how for each in observe(egress, with_links=True).attachments] == [How.DIRECT]
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"{}", b'{"version": 2}', b'{"version": 1}', b"\xff\xfe"])
+FAR_AWAY = b'{"version": 1, "programs": [], "last": {"uid": 0, "pid": 1, "comm": "x", "at_ns": %d}}' % 2**63
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"null", b"{}", b'{"version": 2}', b'{"version": 1}', b"\xff\xfe", FAR_AWAY]
+)
 def test_a_note_that_makes_no_sense_is_none(egress: Target, data: bytes) -> None:
     os.setxattr(egress.cgroup_fd, f"trusted.cgfs.{egress.file.name}", data)
     assert notes.read(egress.cgroup_fd, egress.file) == Note()

@@ -361,6 +361,15 @@ def test_a_signal_unmounts(mountpoint: Path, log: Path, number: signal.Signals) 
     assert "WARNING" not in log.read_text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_that_opens_others_logs_anew_ends_nothing(mountpoint: Path, log: Path, number: signal.Signals) -> None:
+    with foreground(mountpoint, log=log) as daemon:
+        daemon.send_signal(number)
+        assert (mountpoint / "net.egress_filter").read_bytes()
+        succeed("umount", mountpoint)
+        assert daemon.wait(DEADLINE_S) == 0
+
+
 def test_nohup_keeps_it(mountpoint: Path, log: Path) -> None:
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with foreground(mountpoint, log=log) as daemon:

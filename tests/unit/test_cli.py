@@ -41,7 +41,14 @@ def test_a_wrong_command_line_is_exit_code_2() -> None:
         ("nonsense",),
         ("mount",),
         *(("mount", *options, "/mnt") for options in mounts),
+        ("mount", ""),
+        ("umount", ""),
+        ("detach", "", "egress"),
+        ("save", ""),
+        ("tree", ""),
+        ("program", "add", ""),
         ("program", "add", "--mode", "999", "x.o"),
+        ("program", "add", "--mode", "\u0666", "x.o"),
         ("program", "add", "--owner", "nobody-here", "x.o"),
     ):
         done = run(*arguments)
@@ -75,6 +82,27 @@ def test_what_cannot_be_written_is_an_error(output: str | None) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("cgfs: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_wrong_command_line_is_not_explained_in_what_stdout_is_for() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m cgfs save --bad 2>&-"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("none", "/mnt", "-o", "bogus"), 1),
+        (("none", "/mnt", "-s", "-f", "-o", "bogus"), 0),
+        (("none",), 1),
+        (("none", "/missing"), 32),
+    ],
+)
+def test_the_mount_helper_has_the_exit_codes_of_mount(arguments: tuple[str, ...], code: int) -> None:
+    command = [sys.executable, "-c", "from cgfs.cli import mount_helper; mount_helper()", *arguments]
+    assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == code
 
 
 def test_a_shell_completes_the_commands() -> None:
