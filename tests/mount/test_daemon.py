@@ -406,6 +406,29 @@ def test_a_signal_ends_a_mount_in_use_with_a_warning(mountpoint: Path, tmp_cgrou
     assert "in use" in log.read_text()
 
 
+def test_another_daemon_takes_over_while_a_container_keeps_the_first(
+    mountpoint: Path, tmp_cgroup: Path, tmp_path: Path
+) -> None:
+    with (
+        foreground(mountpoint, tmp_cgroup, log=tmp_path / "first") as first,
+        Child(namespaces=Namespaces(mount=True)) as container,
+        Child() as inside,
+    ):
+        inside.call(os.chdir, mountpoint)
+        assert_refused(cgfs("umount", mountpoint), "in use")
+        succeed("umount", "--lazy", mountpoint)
+        with foreground(mountpoint, tmp_cgroup, log=tmp_path / "second") as second:
+            assert container.call((mountpoint / "net.egress_filter").read_text) == "none\n"
+            assert inside.call(Path("net.egress_filter").read_text) == "none\n"
+            assert first.poll() is None
+            inside.kill()
+            container.kill()
+            assert first.wait(DEADLINE_S) == 0
+            assert (mountpoint / "net.egress_filter").read_text() == "none\n"
+            succeed("umount", mountpoint)
+            assert second.wait(DEADLINE_S) == 0
+
+
 def test_a_signal_ends_it_also_for_other_mount_namespaces(mountpoint: Path, tmp_cgroup: Path, log: Path) -> None:
     with (
         foreground(mountpoint, tmp_cgroup, log=log) as daemon,
