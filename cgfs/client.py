@@ -32,7 +32,9 @@ _WORDS = {
 }
 """What an errno of the ioctl means."""
 
-_WORDS_OF_WRITE = {number: _WORDS[number] for number in (errno.EPERM, errno.EBUSY, errno.ENODEV, errno.E2BIG)}
+_WORDS_OF_WRITE = {number: _WORDS[number] for number in (errno.EPERM, errno.EBUSY, errno.ENODEV, errno.E2BIG)} | {
+    errno.EINVAL: "no filter for this file: write none, bpf:<tag> of a program in the program store, or a text filter"
+}
 
 
 def attach(

@@ -10,11 +10,8 @@ import tempfile
 from pathlib import Path
 
 
-def write_file(path: Path, content: bytes, *, mode: int = 0o600, replace: bool = True) -> None:
-    """Put *content* at *path* in one step, with permission bits *mode*.
-
-    Raises OSError: EEXIST where *path* exists and *replace* is false; else what the file system says.
-    """
+def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Put *content* at *path* in one step, with permission bits *mode*. Raises OSError: what the file system says."""
     descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -22,11 +19,7 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o600, replace: bool =
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if replace:
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)
-            os.unlink(temporary)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

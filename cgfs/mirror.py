@@ -145,5 +145,12 @@ def _check(result: int, what: str) -> None:
         raise OSError(-result, f"{what}: {_WORDS.get(-result) or os.strerror(-result)}")
 
 
-_WORDS = {errno.EPROTONOSUPPORT: "the kernel's FUSE is too old, Linux 5.17 or later is right"}
+_NO_FUSE = "this kernel has no FUSE, or there is no /dev/fuse: `modprobe fuse`"
+_WORDS = {
+    errno.EPROTONOSUPPORT: "the kernel's FUSE is too old, Linux 5.17 or later is right",
+    errno.EMFILE: "too few descriptors: raise RLIMIT_NOFILE (`ulimit -n`) to 64 or more",
+    errno.ENOENT: _NO_FUSE,  # source and mount point have been looked for before
+    errno.ENXIO: _NO_FUSE,
+    errno.ENODEV: _NO_FUSE,
+}
 """What an errno means here, where strerror(3) does not say it."""

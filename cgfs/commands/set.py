@@ -2,6 +2,7 @@
 
 import errno
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,17 +17,18 @@ from cgfs.text_filter import languages, parse_text
 @click.command("set", short_help="Set a filter without writing BPF.")
 @cgroup_argument
 @hook_argument
-@click.argument("expression")
+@click.argument("words", nargs=-1, required=True, metavar="EXPRESSION")
 @mode_options
-def command(cgroup: Path, hook: ControlFile, expression: str, mode: Mode) -> None:
+def command(cgroup: Path, hook: ControlFile, words: Sequence[str], mode: Mode) -> None:
     """Let through only what EXPRESSION says, in CGROUP, a directory of a mirror, and in those below it.
 
-    For ingress and egress EXPRESSION is a packet filter as for tcpdump, in one argument:
-    'tcp dst port 443 or udp port 53'. For socket-create it is a list of address families, inet,inet6; an empty
-    one, '', allows no internet sockets. none removes the filter.
+    For ingress and egress EXPRESSION is a packet filter, as tcpdump takes it: tcp dst port 443 or udp port 53.
+    For socket-create it is a list of address families, inet,inet6; an empty one, '', allows no internet sockets.
+    none removes the filter.
     """
     from cgfs import client
 
+    expression = " ".join(words)
     with suppress(OSError):
         line = parse(expression.encode(errors="surrogateescape"))
         if isinstance(line, SetText) and line.mode is not Mode.DEFAULT:

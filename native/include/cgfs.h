@@ -70,17 +70,19 @@ _Static_assert(sizeof(struct cgfs_attach) == 24, "the size of struct cgfs_attach
  *		hook. Or flags has an unknown flag or both flags, or reserved is not zero.
  * EPERM	The mount demands CAP_NET_ADMIN, in the initial user namespace, of whoever opened the file (mount option
  *		attach_cap). Or cgfs cannot see the calling thread from its PID namespace.
- * EBUSY	Something is attached to this hook of this cgroup that this program cannot take the place of: between
- *		overridable and the other modes write "none" first, and what is overridable takes no place of somebody
- *		else's. Or above it somebody has attached exclusively (flags 0). Or others keep changing what is attached.
+ * EBUSY	A filter of another mode is attached to this hook of this cgroup: between overridable and the others write
+ *		"none" first. Or, with CGFS_OVERRIDABLE, somebody else's program is attached. Or somebody has attached
+ *		exclusively above (flags 0). Or others keep changing what is attached.
  * EEXIST	Somebody else has attached this very program to this hook of this cgroup.
  * EOPNOTSUPP	CGFS_NONRECURSIVE, and the program cannot be tail-called.
  * ENODEV	The cgroup has been removed.
  * ENOTTY	This is not a control file of cgfs, or it does not know this command.
  * E2BIG	The kernel takes no more programs for this hook of this cgroup (64).
- * EINTR	A signal came before the request was begun: as many of the same user's as may were waiting.
+ * EINTR	A signal came while the request had to wait for others of the same user's. Nothing was done.
  * EFAULT	The argument cannot be read.
- * ENOMEM	cgfs could not get memory, or (EMFILE, ENFILE) a descriptor.
+ * ENOMEM	cgfs could not get memory.
+ * EMFILE	cgfs has as many descriptors as it may.
+ * ENFILE	The system has, or the user has had the share of cgfs's that he may have.
  * EIO		cgfs has failed. Its log says how.
  *
  * An open without permission for the file fails with EACCES.

@@ -215,7 +215,6 @@ HANDLER(handle_open);
 HANDLER(handle_read);
 HANDLER(handle_write);
 HANDLER(handle_release);
-HANDLER(handle_fsync);
 HANDLER(handle_poll);		/* poll.c; control files' too */
 HANDLER(handle_interrupt);	/* loop_watch.c */
 HANDLER(handle_control_getxattr);	/* attributes.c: control files have no xattrs */

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,9 @@ from tests.support import control, programs
 from tests.support.bpftool import attached_ids
 from tests.support.child import Child, run
 from tests.support.control import error_of, opened
+from tests.support.daemon import cgfs_command
 from tests.support.network import can_create_socket
+from tests.support.places import public_directory
 from tests.support.programs import ALLOW, CONTROL_FILE, DENY, Hook, fdinfo_id, program
 from tests.support.syscalls import Capability
 from tests.support.users import ALICE, BOB, ROOT, Identity, Namespaces, delegate
@@ -284,3 +287,26 @@ def test_without_it_the_permission_of_the_file_is_enough(hers: Twin) -> None:
     expected = errno.EPERM if load_by_anybody else 0
     assert error_as(ALICE, (hers.mirror / SOCKET).write_text, "families:inet") == expected
     assert can_create_socket(hers.native, socket.AF_INET6) == load_by_anybody
+
+
+def test_where_unprivileged_users_may_load_bpf_it_is_on_by_itself(tmp_cgroup: Path) -> None:
+    """The setting is another file's in a mount namespace, that of the daemon and of who asks it."""
+    script = """
+        echo 0 >"$3.setting"
+        mount --bind "$3.setting" /proc/sys/kernel/unprivileged_bpf_disabled
+        mkdir "$3"
+        "$1" mount "$2" "$3"
+        trap '"$1" umount "$3"' EXIT
+        chmod 666 "$3/net.socket_create_filter"
+        cd "$3"
+        as_user="setpriv --reuid $4 --clear-groups"
+        $as_user sh -c 'echo families:inet >net.socket_create_filter' || echo "refused: $?"
+        cat net.socket_create_filter
+        echo families:inet >net.socket_create_filter
+        cat net.socket_create_filter
+        cd /
+    """
+    arguments = [*cgfs_command(), str(tmp_cgroup), str(public_directory() / "setting-0"), str(ALICE.uid)]
+    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", *arguments]
+    done = subprocess.run(unshared, capture_output=True, text=True, check=False, timeout=90)
+    assert (done.returncode, done.stdout) == (0, "refused: 1\nnone\nfamilies:inet\n"), done

@@ -46,6 +46,13 @@ def test_a_nonrecursive_expression_holds_for_the_cgroup_only(twin: Twin) -> None
         assert not here.egress_passes()
 
 
+def test_an_expression_may_be_several_words_as_for_tcpdump(twin: Twin) -> None:
+    succeed("set", twin.mirror, "egress", "udp", "port", "1", "--nonrecursive")
+    in_words = (twin.mirror / "net.egress_filter").read_text()
+    succeed("set", twin.mirror, "egress", "--nonrecursive", "udp port 1")
+    assert (twin.mirror / "net.egress_filter").read_text() == in_words != "none\n"
+
+
 def test_explain_says_the_expression_and_the_instructions(twin: Twin) -> None:
     succeed("set", twin.mirror, "egress", "udp dst port 53 and not host 192.0.2.19")
     explained = succeed("explain", twin.mirror, "egress")

@@ -15,11 +15,8 @@ def test_a_file_is_written_with_its_mode_and_nothing_else_is_left(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_file_that_is_there_is_replaced_only_if_that_is_wanted(tmp_path: Path) -> None:
+def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
     write_file(tmp_path / "file", b"old")
-    with pytest.raises(FileExistsError):
-        write_file(tmp_path / "file", b"new", replace=False)
-    assert (tmp_path / "file").read_bytes() == b"old"
     write_file(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,6 +1,8 @@
 """What is to be done one after the other is done so, and nothing else waits for it."""
 
+import contextlib
 import threading
+import time
 from pathlib import Path
 
 from cgfs.locks import LockAmongProcesses, LockByKey
@@ -9,27 +11,24 @@ from tests.support.waiting import until
 
 def test_for_the_same_key_one_after_the_other() -> None:
     locks = LockByKey()
-    order: list[str] = []
-    inside, go_on = threading.Event(), threading.Event()
+    together = threading.Barrier(8)
+    inside, most = [0], [0]
 
-    def first() -> None:
-        with locks.holding("key"):
-            inside.set()
-            assert go_on.wait(60)
-            order.append("first")
+    def act() -> None:
+        together.wait(60)
+        for _ in range(100):
+            with locks.holding("key"):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0)  # another thread's turn
+                inside[0] -= 1
 
-    def second() -> None:
-        assert inside.wait(60)
-        go_on.set()
-        with locks.holding("key"):
-            order.append("second")
-
-    threads = [threading.Thread(target=act) for act in (first, second)]
+    threads = [threading.Thread(target=act) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert order == ["first", "second"]
+    assert most == [1]
 
 
 def test_a_lock_goes_with_the_last_who_holds_it() -> None:
@@ -46,13 +45,28 @@ def test_another_key_does_not_wait() -> None:
 
 
 def test_it_is_free_again_after_an_error() -> None:
+    """Also for who waits meanwhile: then it is the same lock."""
     locks = LockByKey()
-    for _ in range(2):
-        try:
-            with locks.holding("key"):
-                raise ZeroDivisionError
-        except ZeroDivisionError:
-            pass
+    waits, done = threading.Event(), threading.Event()
+
+    def second() -> None:
+        waits.set()
+        with locks.holding("key"):
+            done.set()
+
+    thread = threading.Thread(target=second, daemon=True)
+    with contextlib.suppress(ZeroDivisionError), locks.holding("key"):
+        thread.start()
+        assert waits.wait(60)
+        time.sleep(0.01)  # most likely it waits for the lock by now
+        raise ZeroDivisionError
+    assert done.wait(60)
+
+
+def waiters(path: Path) -> int:
+    """How many wait for a lock of the file. Source: proc_locks(5)."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return sum("-> OFDLCK" in line and f":{path.stat().st_ino} " in line for line in lines)
 
 
 def test_among_processes_a_number_is_held_by_one(tmp_path: Path) -> None:
@@ -69,7 +83,7 @@ def test_among_processes_a_number_is_held_by_one(tmp_path: Path) -> None:
         with other.holding(2**40 + 1):
             order.append("another number")
         thread.start()
-        until(lambda: Path("/proc/locks").read_text().count("-> OFDLCK") >= 1, "it waits")
+        until(lambda: waiters(tmp_path / "lock") == 1, "it waits")
         order.append("first")
     thread.join()
     assert order == ["another number", "first", "second"]
