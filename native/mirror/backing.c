@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/queue.h>
 
 #include "hash.h"
 #include "internal.h"
@@ -28,8 +29,8 @@
 #define BELIEVED_MS 1000
 
 struct backing {
-	struct backing *next;		/* in its bucket */
-	struct backing *newer, *older;	/* in the list of the unused; NULL: the end of it, or in use */
+	LIST_ENTRY(backing) in_bucket;
+	TAILQ_ENTRY(backing) in_unused;
 	uint64_t node;
 	int path_fd;			/* for the attributes, should the file be removed while it is open; -1: none is kept */
 	uint64_t user;			/* in use: for whom it is kept */
@@ -41,24 +42,26 @@ struct backing {
 
 struct backings {
 	pthread_mutex_t lock;		/* guards all of this; taken before that of descriptors.c only */
-	struct backing *buckets[1 << BUCKET_BITS];
-	struct backing *newest, *oldest;	/* of the unused */
+	LIST_HEAD(backing_bucket, backing) buckets[1 << BUCKET_BITS];
+	TAILQ_HEAD(unused_backings, backing) unused;	/* the newest first */
 	unsigned int n_unused, max_unused;
 };
 
-static struct backing **bucket_of(struct backings *backings, uint64_t node)
+static struct backing_bucket *bucket_of(struct backings *backings, uint64_t node)
 {
 	return &backings->buckets[hash_id(node, BUCKET_BITS)];
 }
 
-/* Where the backing of that node is linked, or NULL is where there is none. */
-static struct backing **find(struct backings *backings, uint64_t node)
+/* The backing of that node; NULL: there is none. */
+static struct backing *find(struct backings *backings, uint64_t node)
 {
-	struct backing **link = bucket_of(backings, node);
+	struct backing *backing;
 
-	while (*link && (*link)->node != node)
-		link = &(*link)->next;
-	return link;
+	LIST_FOREACH(backing, bucket_of(backings, node), in_bucket) {
+		if (backing->node == node)
+			return backing;
+	}
+	return NULL;
 }
 
 int backings_create(struct cgfs_mirror *mirror)
@@ -67,6 +70,7 @@ int backings_create(struct cgfs_mirror *mirror)
 	if (!mirror->backings)
 		return -ENOMEM;
 	pthread_mutex_init(&mirror->backings->lock, NULL);
+	TAILQ_INIT(&mirror->backings->unused);
 	mirror->backings->max_unused = descriptors_spare(mirror, MAX_UNUSED);
 	return 0;
 }
@@ -78,12 +82,12 @@ void backings_destroy(struct cgfs_mirror *mirror)
 	if (!backings)
 		return;
 	for (unsigned int i = 0; i < 1u << BUCKET_BITS; i++) {
-		while (backings->buckets[i]) {
-			struct backing *next = backings->buckets[i]->next;
+		struct backing *backing;
 
-			close_fd(&backings->buckets[i]->path_fd);
-			free(backings->buckets[i]);	/* the id ends with the connection */
-			backings->buckets[i] = next;
+		while ((backing = LIST_FIRST(&backings->buckets[i]))) {
+			LIST_REMOVE(backing, in_bucket);
+			close_fd(&backing->path_fd);
+			free(backing);	/* the id ends with the connection */
 		}
 	}
 	pthread_mutex_destroy(&backings->lock);
@@ -95,37 +99,24 @@ void backings_destroy(struct cgfs_mirror *mirror)
 
 static void unused_add(struct backings *backings, struct backing *backing)
 {
-	backing->older = backings->newest;
-	backing->newer = NULL;
-	if (backing->older)
-		backing->older->newer = backing;
-	else
-		backings->oldest = backing;
-	backings->newest = backing;
+	TAILQ_INSERT_HEAD(&backings->unused, backing, in_unused);
 	backings->n_unused++;
 }
 
 static void unused_take(struct backings *backings, struct backing *backing)
 {
-	if (backing->newer)
-		backing->newer->older = backing->older;
-	else
-		backings->newest = backing->older;
-	if (backing->older)
-		backing->older->newer = backing->newer;
-	else
-		backings->oldest = backing->newer;
+	TAILQ_REMOVE(&backings->unused, backing, in_unused);
 	backings->n_unused--;
 }
 
 static void forget_oldest(struct cgfs_mirror *mirror)
 {
 	struct backings *backings = mirror->backings;
-	struct backing *oldest = backings->oldest;
+	struct backing *oldest = TAILQ_LAST(&backings->unused, unused_backings);
 	uint32_t id = oldest->id;
 
 	unused_take(backings, oldest);
-	*find(backings, oldest->node) = oldest->next;
+	LIST_REMOVE(oldest, in_bucket);
 	ioctl(mirror->fuse_fd, FUSE_DEV_IOC_BACKING_CLOSE, &id);
 	close_fd(&oldest->path_fd);
 	free(oldest);
@@ -134,7 +125,7 @@ static void forget_oldest(struct cgfs_mirror *mirror)
 /* --- what file.c calls ------------------------------------------------------------------------------------------------ */
 
 /* A backing of path_fd, not in use yet. With the lock held. Returns 0 or -errno. */
-static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd, struct backing **link)
+static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd, struct backing **created)
 {
 	struct fuse_backing_map map = { .fd = path_fd };
 	struct backing *backing = malloc(sizeof(*backing));
@@ -149,8 +140,9 @@ static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd
 		return error;
 	}
 	*backing = (struct backing){ .node = node, .path_fd = -1, .id = id };
-	*link = backing;
+	LIST_INSERT_HEAD(bucket_of(mirror->backings, node), backing, in_bucket);
 	unused_add(mirror->backings, backing);
+	*created = backing;
 	return 0;
 }
 
@@ -183,7 +175,7 @@ static int get_again(struct cgfs_mirror *mirror, uint64_t node, uint64_t user, b
 	if (!is_there && !watch_has_counted(mirror))
 		return 0;
 	pthread_mutex_lock(&backings->lock);
-	backing = *find(backings, node);
+	backing = find(backings, node);
 	if (backing && backing->path_fd >= 0 && (is_there || is_believed(mirror, backing)))
 		id = use(mirror, backing, user);
 	pthread_mutex_unlock(&backings->lock);
@@ -197,7 +189,7 @@ int backing_get(const struct request *request, int *path_fd, bool is_there)
 	uint64_t node = request->header->nodeid, user = descriptor_user(request), removals = watch_removals(mirror);
 	bool looks = *path_fd < 0;
 	int result = looks ? get_again(mirror, node, user, is_there) : 0;
-	struct backing **link;
+	struct backing *backing;
 
 	if (result)
 		return result;
@@ -206,12 +198,10 @@ int backing_get(const struct request *request, int *path_fd, bool is_there)
 	if (*path_fd < 0)
 		return *path_fd;
 	pthread_mutex_lock(&backings->lock);
-	link = find(backings, node);
-	if (!*link)
-		result = backing_create(mirror, node, *path_fd, link);
+	backing = find(backings, node);
+	if (!backing)
+		result = backing_create(mirror, node, *path_fd, &backing);
 	if (!result) {
-		struct backing *backing = *link;
-
 		result = use(mirror, backing, user);
 		if (looks) {
 			backing->removals = removals;
@@ -234,7 +224,7 @@ void backing_put(struct cgfs_mirror *mirror, uint64_t node)
 	int removed_fd = -1;
 
 	pthread_mutex_lock(&backings->lock);
-	backing = *find(backings, node);
+	backing = find(backings, node);
 	if (backing && backing->count && !--backing->count) {
 		if (backing->path_fd >= 0)
 			descriptors_give(mirror, backing->user, 1);
@@ -254,10 +244,11 @@ void backings_let_go(struct cgfs_mirror *mirror)
 {
 	struct backings *backings = mirror->backings;
 	int path_fds[MAX_UNUSED];
+	struct backing *unused;
 	size_t n = 0;
 
 	pthread_mutex_lock(&backings->lock);
-	for (struct backing *unused = backings->newest; unused; unused = unused->older) {
+	TAILQ_FOREACH(unused, &backings->unused, in_unused) {
 		if (unused->path_fd >= 0)
 			path_fds[n++] = unused->path_fd;
 		unused->path_fd = -1;
@@ -274,7 +265,7 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)
 	int fd = -ESTALE;
 
 	pthread_mutex_lock(&backings->lock);
-	backing = *find(backings, node);
+	backing = find(backings, node);
 	/* That of an unused one may be of a file that was removed while nobody had it open. */
 	if (backing && backing->count && backing->path_fd >= 0)
 		fd = dup_fd(backing->path_fd);

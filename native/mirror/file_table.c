@@ -26,7 +26,7 @@ struct file_table {
 	struct slot *slots;
 	uint32_t size;
 	uint32_t free;			/* index + 1 of the first free slot; 0: grow */
-	struct open_file *with_fd[1 << BUCKET_BITS];	/* by node: few of the files have one, and nobody has more than his share */
+	LIST_HEAD(, open_file) with_fd[1 << BUCKET_BITS];	/* by node: few of the files have one, and nobody has more than his share */
 };
 
 int file_table_create(struct cgfs_mirror *mirror)
@@ -67,26 +67,6 @@ static int grow(struct file_table *table)
 	return 0;
 }
 
-/* Called with the lock held. */
-static void link_fd(struct file_table *table, struct open_file *file)
-{
-	struct open_file **bucket = &table->with_fd[hash_id(file->node, BUCKET_BITS)];
-
-	file->next_open = *bucket;
-	file->open_link = bucket;
-	if (*bucket)
-		(*bucket)->open_link = &file->next_open;
-	*bucket = file;
-}
-
-/* Called with the lock held. */
-static void unlink_fd(struct open_file *file)
-{
-	*file->open_link = file->next_open;
-	if (file->next_open)
-		file->next_open->open_link = file->open_link;
-}
-
 static int insert(struct file_table *table, struct open_file *file, uint64_t *file_handle)
 {
 	struct slot *slot;
@@ -101,7 +81,7 @@ static int insert(struct file_table *table, struct open_file *file, uint64_t *fi
 		slot->file = file;
 		table->free = slot->next_free;
 		if (file->fd >= 0)
-			link_fd(table, file);
+			LIST_INSERT_HEAD(&table->with_fd[hash_id(file->node, BUCKET_BITS)], file, with_fd);
 	}
 	pthread_mutex_unlock(&table->lock);
 	return error;
@@ -192,7 +172,7 @@ struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle)
 	if (slot) {
 		file = slot->file;
 		if (file->fd >= 0)
-			unlink_fd(file);
+			LIST_REMOVE(file, with_fd);
 		slot->file = NULL;
 		slot->generation = slot->generation % GENERATIONS + 1;
 		slot->next_free = table->free;
@@ -206,13 +186,15 @@ int file_open_path(struct cgfs_mirror *mirror, uint64_t node)
 {
 	struct file_table *table = mirror->files;
 	const struct open_file *file;
-	int fd;
+	int fd = -ESTALE;
 
 	pthread_mutex_lock(&table->lock);
-	file = table->with_fd[hash_id(node, BUCKET_BITS)];
-	while (file && file->node != node)
-		file = file->next_open;
-	fd = file ? dup_fd(file->fd) : -ESTALE;
+	LIST_FOREACH(file, &table->with_fd[hash_id(node, BUCKET_BITS)], with_fd) {
+		if (file->node == node) {
+			fd = dup_fd(file->fd);
+			break;
+		}
+	}
 	pthread_mutex_unlock(&table->lock);
 	return fd;
 }

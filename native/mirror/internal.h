@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/fanotify.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -365,7 +366,7 @@ struct open_file {
 	unsigned int n_charged;
 	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file */
 	uint64_t node;
-	struct open_file *next_open, **open_link;	/* of those in the table that have an fd, by node: file_table.c */
+	LIST_ENTRY(open_file) with_fd;	/* file_table.c */
 	bool backed;		/* holds a backing_get() of node */
 	uint64_t reader;	/* to whom n_read descriptors are charged, for the memory of what he reads */
 	unsigned int n_read;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
+
 struct errand *errand_new(int what, uint64_t node, const char *text, uint64_t child)
 {
 	size_t length = strlen(text);
@@ -17,34 +19,29 @@ struct errand *errand_new(int what, uint64_t node, const char *text, uint64_t ch
 	return errand;
 }
 
-static struct lane **lane_link(struct lanes *lanes, uint64_t node)
-{
-	struct lane **link = &lanes->buckets[node % N_BUCKETS];
-
-	while (*link && (*link)->node != node)
-		link = &(*link)->next_in_bucket;
-	return link;
-}
-
 struct lane *lane_get(struct lanes *lanes, uint64_t node)
 {
-	struct lane **link = lane_link(lanes, node);
+	struct lane_bucket *bucket = &lanes->buckets[hash_id(node, LANE_BITS)];
+	struct lane *lane;
 
-	if (!*link) {
-		*link = calloc(1, sizeof(**link));
-		if (*link) {
-			(*link)->node = node;
-			(*link)->last = &(*link)->first;
-		}
+	LIST_FOREACH(lane, bucket, in_bucket) {
+		if (lane->node == node)
+			return lane;
 	}
-	return *link;
+	lane = calloc(1, sizeof(*lane));
+	if (!lane)
+		return NULL;
+	lane->node = node;
+	STAILQ_INIT(&lane->errands);
+	LIST_INSERT_HEAD(bucket, lane, in_bucket);
+	return lane;
 }
 
-void lane_put(struct lanes *lanes, struct lane *lane)
+void lane_put(struct lane *lane)
 {
-	if (lane->first || lane->runner)
+	if (!STAILQ_EMPTY(&lane->errands) || lane->runner)
 		return;
-	*lane_link(lanes, lane->node) = lane->next_in_bucket;
+	LIST_REMOVE(lane, in_bucket);
 	free(lane);
 }
 
@@ -56,57 +53,54 @@ bool lane_has(const struct lane *lane, const struct errand *errand)
 void lane_append(struct lanes *lanes, struct lane *lane, struct errand *errand)
 {
 	lanes->added++;
-	if (!lane->first) {
+	if (STAILQ_EMPTY(&lane->errands)) {
 		lane->number = lanes->added;
-		lane->next_waiting = NULL;
-		*lanes->last_waiting = lane;
-		lanes->last_waiting = &lane->next_waiting;
+		TAILQ_INSERT_TAIL(&lanes->waiting, lane, in_waiting);
 	}
-	*lane->last = errand;
-	lane->last = &errand->next;
+	STAILQ_INSERT_TAIL(&lane->errands, errand, next);
 	if (!*errand->text)
 		lane->kinds |= 1u << errand->what;
 	lane->length++;
 	lanes->n_errands++;
 }
 
+static struct lane *first_without_runner(const struct lanes *lanes)
+{
+	struct lane *lane;
+
+	TAILQ_FOREACH(lane, &lanes->waiting, in_waiting) {
+		if (!lane->runner)
+			return lane;
+	}
+	return NULL;
+}
+
 struct lane *lane_take(struct lanes *lanes)
 {
-	struct lane **link = &lanes->waiting, *lane;
+	struct lane *lane = first_without_runner(lanes);
 
-	while (*link && (*link)->runner)
-		link = &(*link)->next_waiting;
-	lane = *link;
-	if (lane) {
-		*link = lane->next_waiting;
-		if (!*link)
-			lanes->last_waiting = link;
-	}
+	if (lane)
+		TAILQ_REMOVE(&lanes->waiting, lane, in_waiting);
 	return lane;
 }
 
 uint64_t lane_next_number(const struct lanes *lanes)
 {
-	const struct lane *lane = lanes->waiting;
+	const struct lane *lane = first_without_runner(lanes);
 
-	while (lane && lane->runner)
-		lane = lane->next_waiting;
 	return lane ? lane->number : 0;
 }
 
-struct errand *lane_enter(struct lane *lane, struct runner *runner)
+void lane_enter(struct lane *lane, struct runner *runner, struct errands *errands)
 {
-	struct errand *errands = lane->first;
-
 	runner->lane = lane;
 	runner->number = lane->number;
 	runner->lanes->n_errands -= lane->length;
 	lane->runner = runner;
-	lane->first = NULL;
-	lane->last = &lane->first;
 	lane->kinds = 0;
 	lane->length = 0;
-	return errands;
+	STAILQ_INIT(errands);
+	STAILQ_CONCAT(errands, &lane->errands);
 }
 
 void lane_leave(struct runner *runner)
@@ -115,16 +109,17 @@ void lane_leave(struct runner *runner)
 
 	runner->lane = NULL;
 	lane->runner = NULL;
-	lane_put(runner->lanes, lane);
+	lane_put(lane);
 }
 
 void lane_free(struct lane *lane)
 {
-	while (lane->first) {
-		struct errand *errand = lane->first;
+	struct errand *errand;
 
-		lane->first = errand->next;
+	while ((errand = STAILQ_FIRST(&lane->errands))) {
+		STAILQ_REMOVE_HEAD(&lane->errands, next);
 		free(errand);
 	}
+	LIST_REMOVE(lane, in_bucket);
 	free(lane);
 }

@@ -6,14 +6,16 @@
 #include "lanes.h"
 
 #define MAX_THREADS 64
-#define N_BUCKETS 1024
+#define LANE_BITS 10
+
+STAILQ_HEAD(errands, errand);
 
 struct lane {
-	struct lane *next_in_bucket;
-	struct lane *next_waiting;
+	LIST_ENTRY(lane) in_bucket;
+	TAILQ_ENTRY(lane) in_waiting;
 	uint64_t node;
 	uint64_t number;		/* of the first errand that waits; from 1 */
-	struct errand *first, **last;	/* those that wait */
+	struct errands errands;		/* those that wait */
 	unsigned int length;
 	unsigned int kinds;		/* a bit for each that waits and has no text: the same again says nothing more */
 	struct runner *runner;		/* who is in it; NULL: nobody */
@@ -37,9 +39,8 @@ struct lanes {
 	pthread_cond_t work;		/* for the runners: a lane waits, or the end */
 	pthread_cond_t look;		/* for the keeper, where it sleeps: a lane waits, or the end */
 	pthread_cond_t changed;		/* an errand was done, or a runner is over */
-	struct lane *buckets[N_BUCKETS];
-	struct lane *waiting;		/* the lanes with errands that wait, in the order of their numbers */
-	struct lane **last_waiting;
+	LIST_HEAD(lane_bucket, lane) buckets[1 << LANE_BITS];
+	TAILQ_HEAD(, lane) waiting;	/* the lanes with errands that wait, in the order of their numbers */
 	struct runner runners[MAX_THREADS];
 	unsigned int n_runners, n_idle;
 	unsigned int n_errands;		/* that wait */
@@ -55,7 +56,7 @@ struct errand *errand_new(int what, uint64_t node, const char *text, uint64_t ch
 /* The node's lane, made if there is none. NULL: no memory. */
 struct lane *lane_get(struct lanes *lanes, uint64_t node);
 /* It is there no more if nobody needs it. */
-void lane_put(struct lanes *lanes, struct lane *lane);
+void lane_put(struct lane *lane);
 /* Whether an errand that says the same waits in the lane; of those with a text never. */
 bool lane_has(const struct lane *lane, const struct errand *errand);
 void lane_append(struct lanes *lanes, struct lane *lane, struct errand *errand);
@@ -63,8 +64,8 @@ void lane_append(struct lanes *lanes, struct lane *lane, struct errand *errand);
 struct lane *lane_take(struct lanes *lanes);
 /* The number of that lane; 0: there is none. */
 uint64_t lane_next_number(const struct lanes *lanes);
-/* The runner takes what waits in it: what comes from now on is for later. And it is through with that. */
-struct errand *lane_enter(struct lane *lane, struct runner *runner);
+/* The runner takes what waits in it to errands: what comes from now on is for later. And it is through with that. */
+void lane_enter(struct lane *lane, struct runner *runner, struct errands *errands);
 void lane_leave(struct runner *runner);
 void lane_free(struct lane *lane);
 

@@ -37,12 +37,14 @@
 static void run(struct runner *self, struct lane *lane)
 {
 	struct lanes *lanes = self->lanes;
-	struct errand *errand = lane_enter(lane, self), *next;
+	struct errands errands;
+	struct errand *errand;
 
-	for (; errand; errand = next) {
+	lane_enter(lane, self, &errands);
+	while ((errand = STAILQ_FIRST(&errands))) {
 		bool drop = lanes->ended;
 
-		next = errand->next;
+		STAILQ_REMOVE_HEAD(&errands, next);
 		self->held = after_ms(HELD_MS);
 		pthread_mutex_unlock(&lanes->lock);
 		if (!drop)
@@ -160,7 +162,7 @@ static bool add(struct lanes *lanes, struct errand *errand, bool needed)
 
 	if (!lane || same || (!needed && !has_room(lanes, lane))) {
 		if (lane)
-			lane_put(lanes, lane);
+			lane_put(lane);
 		free(errand);
 		return same;
 	}
@@ -188,6 +190,7 @@ bool lanes_add(struct lanes *lanes, int what, uint64_t node, const char *text, u
 /* Lock held. Those who are in a lane that is held need not be waited for, nor what waits behind them there. */
 static bool is_done(const struct lanes *lanes, uint64_t number)
 {
+	const struct lane *lane;
 	unsigned int n_held = 0;
 
 	for (size_t i = 0; i < MAX_THREADS; i++) {
@@ -202,7 +205,9 @@ static bool is_done(const struct lanes *lanes, uint64_t number)
 	}
 	if (n_held == MAX_THREADS)
 		return true;
-	for (const struct lane *lane = lanes->waiting; lane && lane->number <= number; lane = lane->next_waiting) {
+	TAILQ_FOREACH(lane, &lanes->waiting, in_waiting) {
+		if (lane->number > number)
+			break;
 		if (!lane->runner || !is_past(&lane->runner->held))
 			return false;
 	}
@@ -237,13 +242,9 @@ bool lanes_have_ended(struct lanes *lanes)
 
 static void lanes_destroy(struct lanes *lanes)
 {
-	for (size_t i = 0; i < N_BUCKETS; i++) {
-		struct lane *lane = lanes->buckets[i], *next;
-
-		for (; lane; lane = next) {
-			next = lane->next_in_bucket;
-			lane_free(lane);
-		}
+	for (size_t i = 0; i < 1 << LANE_BITS; i++) {
+		while (!LIST_EMPTY(&lanes->buckets[i]))
+			lane_free(LIST_FIRST(&lanes->buckets[i]));
 	}
 	pthread_cond_destroy(&lanes->work);
 	pthread_cond_destroy(&lanes->look);
@@ -262,7 +263,7 @@ int lanes_start(struct cgfs_mirror *mirror, lanes_perform perform, const int fds
 	lanes->mirror = mirror;
 	lanes->perform = perform;
 	memcpy(lanes->fds, fds, sizeof(lanes->fds));
-	lanes->last_waiting = &lanes->waiting;
+	TAILQ_INIT(&lanes->waiting);
 	pthread_mutex_init(&lanes->lock, NULL);
 	init_monotonic(&lanes->work);
 	init_monotonic(&lanes->look);

@@ -6,7 +6,7 @@
 #include "internal.h"
 
 struct errand {
-	struct errand *next;
+	STAILQ_ENTRY(errand) next;
 	uint64_t node;		/* whose lane it is in */
 	int what;
 	uint64_t child;

@@ -59,7 +59,7 @@ struct loop {
 	struct worker *idle;		/* those of them that stand by */
 	struct worker *retired;		/* to be joined */
 	unsigned int n_workers, n_idle, n_readers;
-	struct share *shares;		/* of the users for whom a worker waits: loop_share.c */
+	LIST_HEAD(, share) shares;	/* of the users for whom a worker waits: loop_share.c */
 	unsigned int n_waiting_others;	/* workers, for all users but root */
 	unsigned int n_waiting_all;	/* workers */
 	uint32_t busiest;		/* the thread that asks most: loop_follow.c */

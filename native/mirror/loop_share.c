@@ -34,18 +34,18 @@ _Static_assert(MAX_WORKERS >= MAX_READERS + LOOKUPS * (SHARE_OF_ROOT + MANY_USER
 #define MOST_KEPT_BYTES (16u << 20)
 
 struct deferred {
-	struct deferred *next;
+	TAILQ_ENTRY(deferred) next;
 	size_t size;
 	char request[] __attribute__((aligned(8)));
 };
 
 struct share {
-	struct share *next;
+	LIST_ENTRY(share) next;
 	uint64_t user;
 	unsigned int n_waiting;		/* workers; never 0 */
 	bool surprised;			/* one of them has waited unexpectedly */
 	size_t kept_bytes;
-	struct deferred *first, **last;	/* the oldest first */
+	TAILQ_HEAD(, deferred) kept;	/* the oldest first */
 };
 
 bool share_is_crowded(const struct loop *loop)
@@ -55,11 +55,13 @@ bool share_is_crowded(const struct loop *loop)
 
 static struct share *share_of(const struct loop *loop, uint64_t user)
 {
-	struct share *share = loop->shares;
+	struct share *share;
 
-	while (share && share->user != user)
-		share = share->next;
-	return share;
+	LIST_FOREACH(share, &loop->shares, next) {
+		if (share->user == user)
+			return share;
+	}
+	return NULL;
 }
 
 /* How many workers may wait for that user now, where such a request is one more. */
@@ -110,8 +112,7 @@ static bool keep(struct share *share, const struct worker *worker, size_t size)
 		return false;
 	*deferred = (struct deferred){.size = size};
 	memcpy(deferred->request, worker->request, size);
-	*share->last = deferred;
-	share->last = &deferred->next;
+	TAILQ_INSERT_TAIL(&share->kept, deferred, next);
 	share->kept_bytes += size;
 	return true;
 }
@@ -134,9 +135,10 @@ static struct share *share_create(struct loop *loop, uint64_t user)
 
 	if (!share)
 		return NULL;
-	*share = (struct share){.next = loop->shares, .user = user};
-	share->last = &share->first;
-	return loop->shares = share;
+	*share = (struct share){.user = user};
+	TAILQ_INIT(&share->kept);
+	LIST_INSERT_HEAD(&loop->shares, share, next);
+	return share;
 }
 
 /* Without memory, the worker waits for nobody in particular. */
@@ -155,25 +157,16 @@ void share_take(struct worker *worker, bool expected)
 	worker->loop->n_waiting_others += share->user != 0;
 }
 
-/* Unlink and return the kept request that *link points to. */
-static struct deferred *unlink_deferred(struct share *share, struct deferred **link)
+static void forget(struct share *share, struct deferred *deferred)
 {
-	struct deferred *deferred = *link;
-
-	*link = deferred->next;
-	if (!*link)
-		share->last = link;
+	TAILQ_REMOVE(&share->kept, deferred, next);
 	share->kept_bytes -= deferred->size;
-	return deferred;
+	free(deferred);
 }
 
-static void share_remove(struct loop *loop, struct share *share)
+static void share_remove(struct share *share)
 {
-	struct share **link = &loop->shares;
-
-	while (*link != share)
-		link = &(*link)->next;
-	*link = share->next;
+	LIST_REMOVE(share, next);
 	free(share);
 }
 
@@ -185,8 +178,8 @@ static void leave(struct worker *worker)
 	share->n_waiting--;
 	worker->loop->n_waiting_all--;
 	worker->loop->n_waiting_others -= share->user != 0;
-	if (!share->n_waiting && !share->first)
-		share_remove(worker->loop, share);
+	if (!share->n_waiting && TAILQ_EMPTY(&share->kept))
+		share_remove(share);
 }
 
 size_t share_give(struct worker *worker)
@@ -199,14 +192,14 @@ size_t share_give(struct worker *worker)
 	if (!share)
 		return 0;
 	/* Those that stay go on with what is kept. */
-	if (!share->first || loop->ended || share->n_waiting > most_of(loop, share, 0)) {
+	if (TAILQ_EMPTY(&share->kept) || loop->ended || share->n_waiting > most_of(loop, share, 0)) {
 		leave(worker);
 		return 0;
 	}
-	deferred = unlink_deferred(share, &share->first);
+	deferred = TAILQ_FIRST(&share->kept);
 	size = deferred->size;
 	memcpy(worker->request, deferred->request, size);
-	free(deferred);
+	forget(share, deferred);
 	return size;
 }
 
@@ -220,16 +213,18 @@ static bool may_be_interrupted(const struct deferred *deferred, uint64_t unique)
 
 bool share_interrupt(struct loop *loop, uint64_t unique)
 {
-	for (struct share *share = loop->shares; share; share = share->next) {
-		for (struct deferred **link = &share->first; *link; link = &(*link)->next) {
+	struct deferred *deferred;
+	struct share *share;
+
+	LIST_FOREACH(share, &loop->shares, next) {
+		TAILQ_FOREACH(deferred, &share->kept, next) {
 			struct request request = {.mirror = loop->mirror};
-			struct deferred *deferred = *link;
 
 			if (!may_be_interrupted(deferred, unique))
 				continue;
 			request.header = (const struct fuse_in_header *)deferred->request;
 			reply_error(&request, -EINTR);
-			free(unlink_deferred(share, link));
+			forget(share, deferred);
 			return true;
 		}
 	}
@@ -238,9 +233,11 @@ bool share_interrupt(struct loop *loop, uint64_t unique)
 
 void share_free_all(struct loop *loop)
 {
-	while (loop->shares) {
-		while (loop->shares->first)
-			free(unlink_deferred(loop->shares, &loop->shares->first));
-		share_remove(loop, loop->shares);
+	struct share *share;
+
+	while ((share = LIST_FIRST(&loop->shares))) {
+		while (!TAILQ_EMPTY(&share->kept))
+			forget(share, TAILQ_FIRST(&share->kept));
+		share_remove(share);
 	}
 }

@@ -21,8 +21,7 @@ struct waiter {
 	uint64_t node;			/* these two are constant */
 	uint64_t keys[N_INDEXES];
 	/* Guarded by the poller's lock: */
-	struct waiter *next[N_INDEXES];	/* in the bucket */
-	struct waiter **link[N_INDEXES];	/* what points to this one there */
+	LIST_ENTRY(waiter) in_bucket[N_INDEXES];
 	unsigned int references;
 	int fd;				/* what is polled, set once; -1: not yet, or a control file */
 	struct open_file *file;		/* counted: whose fd it is; NULL: ours */
@@ -48,7 +47,7 @@ struct poller {
 	_Atomic(uint64_t) next_handle;
 	atomic_uint n_waiters;
 	pthread_mutex_t lock;		/* taken before no other */
-	struct waiter *buckets[N_INDEXES][1 << BUCKET_BITS];
+	LIST_HEAD(waiter_bucket, waiter) buckets[N_INDEXES][1 << BUCKET_BITS];
 	bool looks_at_controls;		/* the thread does, now and then: somebody waits, or has a moment ago */
 	bool ended;
 };

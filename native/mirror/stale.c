@@ -33,10 +33,7 @@
 #define AGAIN_MS 200
 #define SLOT_BITS 10
 
-struct list {
-	struct stale_item *first;
-	struct stale_item **last;	/* where the next one is to be linked */
-};
+STAILQ_HEAD(stale_items, stale_item);
 
 struct stale {
 	struct cgfs_mirror *mirror;
@@ -47,48 +44,39 @@ struct stale {
 	pthread_cond_t work;	/* something was added, or the end */
 	pthread_cond_t over;	/* the end */
 	pthread_cond_t done;	/* told has grown */
-	struct list fresh;
+	struct stale_items fresh;
 	struct stale_item *last_fresh[1 << SLOT_BITS];	/* in fresh, without a name; by hash, the last of each */
-	struct list repeats;	/* in the order of their time */
+	struct stale_items repeats;	/* in the order of their time */
 	uint64_t added, told;	/* items, fresh ones only */
 	bool ended;
 	struct stale_round round;	/* the thread's own */
 };
 
-/* --- lists ----------------------------------------------------------------------------------------------------------- */
-
-static void list_add(struct list *list, struct stale_item *item)
+static struct stale_item *take(struct stale_items *items)
 {
-	item->next = NULL;
-	*list->last = item;
-	list->last = &item->next;
-}
+	struct stale_item *item = STAILQ_FIRST(items);
 
-static struct stale_item *list_take(struct list *list)
-{
-	struct stale_item *item = list->first;
-
-	list->first = item->next;
-	if (!list->first)
-		list->last = &list->first;
+	STAILQ_REMOVE_HEAD(items, next);
 	return item;
 }
 
-static void list_free(struct list *list)
+static void free_all(struct stale_items *items)
 {
-	while (list->first)
-		free(list_take(list));
+	while (!STAILQ_EMPTY(items))
+		free(take(items));
 }
 
 /* --- the thread ------------------------------------------------------------------------------------------------------ */
 
 /* Whatever is to be told now. */
-static void take_due(struct stale *stale, struct list *due)
+static void take_due(struct stale *stale, struct stale_items *due)
 {
-	while (stale->repeats.first && is_past(&stale->repeats.first->again))
-		list_add(due, list_take(&stale->repeats));
-	while (stale->fresh.first)
-		list_add(due, list_take(&stale->fresh));
+	while (!STAILQ_EMPTY(&stale->repeats) && is_past(&STAILQ_FIRST(&stale->repeats)->again)) {
+		struct stale_item *item = take(&stale->repeats);
+
+		STAILQ_INSERT_TAIL(due, item, next);
+	}
+	STAILQ_CONCAT(due, &stale->fresh);
 	memset(stale->last_fresh, 0, sizeof(stale->last_fresh));
 }
 
@@ -101,12 +89,12 @@ static void pause_between(struct stale *stale)
 		;
 }
 
-static void put_away(struct stale *stale, struct list *told)
+static void put_away(struct stale *stale, struct stale_items *told)
 {
 	struct timespec again = after_ms(AGAIN_MS);
 
-	while (told->first) {
-		struct stale_item *item = list_take(told);
+	while (!STAILQ_EMPTY(told)) {
+		struct stale_item *item = take(told);
 
 		if (!item->first) {
 			free(item);
@@ -114,26 +102,27 @@ static void put_away(struct stale *stale, struct list *told)
 		}
 		item->first = false;
 		item->again = again;
-		list_add(&stale->repeats, item);
+		STAILQ_INSERT_TAIL(&stale->repeats, item, next);
 		stale->told++;
 	}
 	pthread_cond_broadcast(&stale->done);
 }
 
 /* Lock held, but not meanwhile. */
-static void tell(struct stale *stale, struct list *due)
+static void tell(struct stale *stale, struct stale_items *due)
 {
+	struct stale_item *item;
 	bool any = false;
 
 	pthread_mutex_unlock(&stale->lock);
 	stale->round.number++;
-	for (struct stale_item *item = due->first; item; item = item->next)
+	STAILQ_FOREACH(item, due, next)
 		any |= stale_inval(stale->mirror, &stale->round, item);
 	pthread_mutex_lock(&stale->lock);
 	if (any)
 		pause_between(stale);
 	pthread_mutex_unlock(&stale->lock);
-	for (struct stale_item *item = due->first; item; item = item->next)
+	STAILQ_FOREACH(item, due, next)
 		stale_give_to_lanes(stale->mirror, stale->lanes, item);
 	pthread_mutex_lock(&stale->lock);
 	put_away(stale, due);
@@ -146,13 +135,13 @@ static void *stale_main(void *argument)
 
 	pthread_mutex_lock(&stale->lock);
 	while (!stale->ended) {
-		struct list due = {.last = &due.first};
+		struct stale_items due = STAILQ_HEAD_INITIALIZER(due);
 
 		take_due(stale, &due);
-		if (due.first)
+		if (!STAILQ_EMPTY(&due))
 			tell(stale, &due);
-		else if (stale->repeats.first)
-			pthread_cond_timedwait(&stale->work, &stale->lock, &stale->repeats.first->again);
+		else if (!STAILQ_EMPTY(&stale->repeats))
+			pthread_cond_timedwait(&stale->work, &stale->lock, &STAILQ_FIRST(&stale->repeats)->again);
 		else
 			pthread_cond_wait(&stale->work, &stale->lock);
 	}
@@ -184,7 +173,7 @@ static void add_fresh(struct stale *stale, struct stale_item *item)
 	item->first = true;
 	if (!*item->name)
 		*slot_of(stale, item) = item;
-	list_add(&stale->fresh, item);
+	STAILQ_INSERT_TAIL(&stale->fresh, item, next);
 	stale->added++;
 	pthread_cond_signal(&stale->work);
 }
@@ -193,10 +182,10 @@ static void add_fresh(struct stale *stale, struct stale_item *item)
  * first in the list need not be woken for another one. */
 static void add_repeat(struct stale *stale, struct stale_item *item)
 {
-	bool first = !stale->repeats.first;
+	bool first = STAILQ_EMPTY(&stale->repeats);
 
 	item->again = after_ms(AGAIN_MS);
-	list_add(&stale->repeats, item);
+	STAILQ_INSERT_TAIL(&stale->repeats, item, next);
 	if (first)
 		pthread_cond_signal(&stale->work);
 }
@@ -259,8 +248,8 @@ int stale_start(struct cgfs_mirror *mirror)
 		return -ENOMEM;
 	mirror->stale = stale;
 	stale->mirror = mirror;
-	stale->fresh.last = &stale->fresh.first;
-	stale->repeats.last = &stale->repeats.first;
+	STAILQ_INIT(&stale->fresh);
+	STAILQ_INIT(&stale->repeats);
 	pthread_mutex_init(&stale->lock, NULL);
 	init_monotonic(&stale->work);
 	init_monotonic(&stale->over);
@@ -288,8 +277,8 @@ bool stale_stop(struct cgfs_mirror *mirror, const struct timespec *deadline)
 		return false;
 	if (stale->lanes)
 		lanes_free(stale->lanes);
-	list_free(&stale->fresh);
-	list_free(&stale->repeats);
+	free_all(&stale->fresh);
+	free_all(&stale->repeats);
 	pthread_cond_destroy(&stale->work);
 	pthread_cond_destroy(&stale->over);
 	pthread_cond_destroy(&stale->done);

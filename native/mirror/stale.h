@@ -7,7 +7,7 @@
 #include "lanes.h"
 
 struct stale_item {
-	struct stale_item *next;
+	STAILQ_ENTRY(stale_item) next;
 	enum stale_what what;
 	uint64_t node;
 	uint64_t child;

@@ -26,34 +26,24 @@ static size_t bucket_of(uint64_t key)
 
 struct waiter *waiter_find(const struct poller *poller, enum waiter_index index, uint64_t key, const struct waiter *after)
 {
-	struct waiter *waiter = after ? after->next[index] : poller->buckets[index][bucket_of(key)];
+	struct waiter *waiter = after ? LIST_NEXT(after, in_bucket[index]) : LIST_FIRST(&poller->buckets[index][bucket_of(key)]);
 
 	while (waiter && waiter->keys[index] != key)
-		waiter = waiter->next[index];
+		waiter = LIST_NEXT(waiter, in_bucket[index]);
 	return waiter;
 }
 
 static void waiter_link(struct poller *poller, struct waiter *waiter)
 {
-	for (int i = 0; i < N_INDEXES; i++) {
-		struct waiter **bucket = &poller->buckets[i][bucket_of(waiter->keys[i])];
-
-		waiter->next[i] = *bucket;
-		waiter->link[i] = bucket;
-		if (*bucket)
-			(*bucket)->link[i] = &waiter->next[i];
-		*bucket = waiter;
-	}
+	for (int i = 0; i < N_INDEXES; i++)
+		LIST_INSERT_HEAD(&poller->buckets[i][bucket_of(waiter->keys[i])], waiter, in_bucket[i]);
 	poller->n_waiters++;
 }
 
 void waiter_unlink(struct poller *poller, struct waiter *waiter)
 {
-	for (int i = 0; i < N_INDEXES; i++) {
-		*waiter->link[i] = waiter->next[i];
-		if (waiter->next[i])
-			waiter->next[i]->link[i] = waiter->link[i];
-	}
+	for (int i = 0; i < N_INDEXES; i++)
+		LIST_REMOVE(waiter, in_bucket[i]);
 	poller->n_waiters--;
 }
 
