@@ -46,7 +46,7 @@ _END = 0  # no node has that id
 
 
 def unprivileged_bpf() -> bool:
-    """Whether the kernel lets unprivileged users load BPF programs: who attaches needs CAP_NET_ADMIN then."""
+    """Whether the kernel lets unprivileged users load BPF programs."""
     try:
         setting = os.open(_UNPRIVILEGED_BPF_DISABLED, os.O_RDONLY | os.O_CLOEXEC)  # faster than open(): at each attach
     except FileNotFoundError:

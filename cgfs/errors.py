@@ -4,7 +4,7 @@ import errno
 import os
 
 GONE = (errno.ENOENT, errno.ENODEV, errno.ESTALE)
-"""What one who reads about a cgroup is told when it is gone."""
+"""The errnos that reading about a cgroup gives when it was removed."""
 
 
 def describe(error: OSError) -> str:

@@ -59,9 +59,9 @@ _computing_of = LockByKey()  # by user
 
 @contextlib.contextmanager
 def computing(user: int) -> Iterator[None]:
-    """To be held while Python computes for long, for *user*. That takes the interpreter from all who read control
-    files: so there is one such computation at a time. Of each user only one waits for it, so that nobody waits behind
-    a hundred of one user's.
+    """Held around what Python computes for long for *user*: one such computation runs at a time, since it takes the
+    interpreter from all who read control files; and of each user one waits for it, so that nobody waits behind a
+    hundred of one user's.
     """
     with _computing_of.holding(user), _computing:
         yield

@@ -26,7 +26,7 @@ struct cgfs_credentials {
  */
 int cgfs_credentials_read(const struct cgfs_caller *caller, struct cgfs_credentials *credentials, uint32_t room);
 
-/* Whose share of what is limited the caller has (mirror/user.c): a uid (0: root, outside of containers), or a number above. */
+/* To whom what the caller uses is charged (mirror/user.c): a uid (0 only for root outside of containers), or a number above. */
 uint64_t cgfs_caller_user(const struct cgfs_caller *caller);
 
 /* A copy of the descriptor number of the task pidfd (borrowed). Returns a descriptor (close-on-exec) or -errno. */

@@ -171,8 +171,6 @@ uint64_t node_kernfs_id(const struct cgfs_mirror *mirror, uint64_t node);
 /* Open the file or directory of a node with O_PATH, as root. Returns a descriptor or -errno (-ESTALE: removed). */
 int node_open_path(const struct cgfs_mirror *mirror, uint64_t node);
 int node_open(const struct cgfs_mirror *mirror, uint64_t node, int flags);	/* the same with other flags */
-/* The same as node_open_path, but also for a removed one that somebody has open still (removed.c). */
-int node_open_even_removed(struct cgfs_mirror *mirror, uint64_t node);
 /* The path under which system calls that take no O_PATH descriptor reach fd. */
 #define FD_PATH_SIZE 32
 void fd_path(int fd, char path[FD_PATH_SIZE]);
@@ -307,6 +305,8 @@ uint32_t identity_visible_tid(uint32_t tid);
 /* Whether the calling thread has a capability now. */
 bool identity_has(int capability);
 
+/* --- credentials.c: namespaces of tasks; the rest is in credentials.h ------------------------------------------------------ */
+
 /* A namespace of task tid, by its name in /proc/TID/ns: what identifies it; a descriptor. Return 0, or a descriptor,
  * or -errno. */
 #define THREAD_SELF UINT32_MAX	/* as a tid: the calling thread, whatever /proc calls it */
@@ -406,6 +406,8 @@ void removed_destroy(struct cgfs_mirror *mirror);
 /* Keep fd (taken over; O_PATH) of a directory that that user removes, until the kernel forgets the node. */
 void removed_keep(struct cgfs_mirror *mirror, uint64_t user, uint64_t node, int fd);
 void removed_forget(struct cgfs_mirror *mirror, uint64_t node);
+/* As node_open_path(), but also for a removed one that somebody has open still. */
+int node_open_even_removed(struct cgfs_mirror *mirror, uint64_t node);
 
 /* --- poll.c ----------------------------------------------------------------------------------------------------------- */
 
@@ -414,10 +416,13 @@ void poller_destroy(struct cgfs_mirror *mirror);
 /* A file handle for an open whose reads the kernel passes through: it names the open to poll.c and nobody else. */
 uint64_t poller_handle(struct cgfs_mirror *mirror);
 #define HANDLE_OF_POLLER (1ull << 63)
-void poller_forget(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);	/* at RELEASE */
-void poller_control_changed(struct cgfs_mirror *mirror, uint64_t node);
 /* A control file is about to be read from its beginning: what it says now has been seen. */
 void poller_control_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);
+
+/* --- waiter.c: those who poll -------------------------------------------------------------------------------------------- */
+
+void poller_forget(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);	/* at RELEASE */
+void poller_control_changed(struct cgfs_mirror *mirror, uint64_t node);
 
 /* --- switches.c: files that bring others, and take them away, by what is written to them ------------------------------------ */
 
@@ -465,7 +470,7 @@ void watch_note_expired(struct cgfs_mirror *mirror, uint64_t node);
  */
 const char *next_event(const char *buffer, size_t size, size_t *at, struct fanotify_event_metadata *metadata);
 
-/* --- names.c: the names of files that may come and go while their directory stays ----------------------------------------- */
+/* --- names.c: the names of files ------------------------------------------------------------------------------------------ */
 
 int names_create(struct cgfs_mirror *mirror);
 void names_destroy(struct cgfs_mirror *mirror);

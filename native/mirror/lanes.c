@@ -23,7 +23,7 @@
 #include "loop.h"
 #include "monotonic.h"
 
-/* Errands that wait, but for needed ones: in one lane; in all, where somebody is in the lane that they wait for. */
+/* How many errands may wait, needed ones aside: in one lane; and in all, half of them in lanes that are held. */
 #define MAX_OF_ONE 4096
 #define MAX_OF_ALL 32768
 /* When a lane has been the next for so long, another thread is started. No errand takes as long, unless it waits for a lock. */

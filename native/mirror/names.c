@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The names of files that may come and go while their directory stays, as far as the kernel has heard of them from us:
- * what watch.c and stale.c can take back. They are those of the kernel's own files, so there are few, however many cgroups
- * there are: a name is never forgotten.
+ * The names of files, as far as the kernel has heard of them from us: what watch.c and stale.c can take back. They are those
+ * of the kernel's own files, so there are few, however many cgroups there are: a name is never forgotten.
  */
 #include "internal.h"
 
@@ -50,8 +49,6 @@ bool names_add(const struct cgfs_mirror *mirror, const char *name)
 {
 	size_t i = hash_bytes(name, strlen(name)) % N_NAMES;
 
-	if (strncmp(name, "cgroup.", 7) == 0)
-		return true;	/* these are there as long as their directory */
 	for (size_t n = 0; n < N_NAMES; n++, i = (i + 1) % N_NAMES) {
 		const char *there = name_in_slot(&mirror->names->slots[i], name);
 

@@ -104,14 +104,23 @@ static void add(struct lanes *lanes, enum expiry what, uint64_t dir)
 	abort();
 }
 
+/* Those that are there as long as their directory. */
+static bool is_core_file(const char *name)
+{
+	return strncmp(name, "cgroup.", 7) == 0;
+}
+
+/* The names of the files that may have come or gone, while the directory stays. */
 static void expire_files(struct cgfs_mirror *mirror, uint64_t dir)
 {
 	const char *name;
 
 	if (inval_listing(mirror, dir))
 		return;
-	for (size_t i = 0; names_next(mirror, &i, &name) && !lanes_have_ended(stale_lanes(mirror));)
-		expire_name(mirror, dir, name);
+	for (size_t i = 0; names_next(mirror, &i, &name) && !lanes_have_ended(stale_lanes(mirror));) {
+		if (!is_core_file(name))
+			expire_name(mirror, dir, name);
+	}
 }
 
 static void expire_files_of_children(struct cgfs_mirror *mirror, uint64_t node)
@@ -139,18 +148,14 @@ static void expire_files_of_children(struct cgfs_mirror *mirror, uint64_t node)
  */
 static void expire_all_files(struct cgfs_mirror *mirror, uint64_t dir)
 {
-	/* Those that names_next() does not say: cgroup_base_files in kernel/cgroup/cgroup.c. */
-	static const char *const always[] = {
-		"cgroup.type", "cgroup.procs", "cgroup.threads", "cgroup.controllers", "cgroup.subtree_control",
-		"cgroup.events", "cgroup.max.descendants", "cgroup.max.depth", "cgroup.stat", "cgroup.stat.local",
-		"cgroup.freeze", "cgroup.kill", "cgroup.pressure",
-	};
+	const char *name;
 
-	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
-		expire_name(mirror, dir, always[i]);
+	if (inval_listing(mirror, dir))
+		return;
 	for (size_t i = 0; i < mirror->n_control_names; i++)
 		expire_name(mirror, dir, mirror->control_names[i]);
-	expire_files(mirror, dir);
+	for (size_t i = 0; names_next(mirror, &i, &name) && !lanes_have_ended(stale_lanes(mirror));)
+		expire_name(mirror, dir, name);
 }
 
 void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Turns at work in which many threads at once would slow each other down: each user has a few at a time. */
+/* Limits how many threads of one user do one kind of expensive work at a time: the others wait for their turn. */
 #ifndef CGFS_MIRROR_TURNS_H
 #define CGFS_MIRROR_TURNS_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Whose share of what is limited a caller's is. A uid would do, if nobody had more than one: in a container there are as
- * many as one likes. So whoever is in a container counts as one:
+ * To whom what a caller uses is charged. A uid would do, if nobody had more than one: in a container there are as many as
+ * one likes. So whoever is in a container counts as one:
  * - in a user namespace, as the user who made it, or who made the first of those that it is in; if that was root, as that
  *   namespace, which only root can make;
  * - in a PID namespace alone, as that: only root can make one without a user namespace (and who has a set-uid program that
