@@ -35,14 +35,14 @@ class Capability(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """What a thread was at one moment: *uid* and *gid* are its fsuid and fsgid, *pid* is its process (0 if not to be
-    seen), *command* its name, escaped. *capabilities* are its effective ones in the initial user namespace;
+    seen), *comm* its name, escaped. *capabilities* are its effective ones in the initial user namespace;
     *group_ids* are its supplementary groups, 32 bits each.
     """
 
     uid: int
     gid: int
     pid: int
-    command: str
+    comm: str
     capabilities: frozenset[Capability]
     group_ids: bytes
 
@@ -52,8 +52,8 @@ class Credentials:
         return cls(
             credentials.uid,
             credentials.gid,
-            credentials.process,
-            printable(ffi.string(credentials.name).decode(errors="backslashreplace")) if credentials.process else "?",
+            credentials.tgid,
+            printable(ffi.string(credentials.comm).decode(errors="backslashreplace")) if credentials.tgid else "?",
             frozenset([capability for capability in Capability if credentials.capabilities >> capability & 1]),
             bytes(ffi.buffer(credentials.groups, _GROUP_SIZE * credentials.n_groups)),
         )

@@ -210,7 +210,7 @@ def _clear(opener: Credentials, target: Target) -> Change:
 
 
 def _stamp(who: Credentials) -> Stamp:
-    return Stamp(who.uid, who.pid, who.command, time.time_ns())
+    return Stamp(who.uid, who.pid, who.comm, time.time_ns())
 
 
 def _log_changed(target: Target, who: Credentials, change: Change) -> None:
@@ -227,7 +227,7 @@ def _log_refused(target: Target, who: Credentials, what: str, error: OSError) ->
 
 def _where(target: Target, who: Credentials) -> str:
     cgroup = quoted(_path_of(target.cgroup_fd))
-    return f"uid={who.uid} pid={who.pid} command={quoted(who.command)} cgroup={cgroup} file={target.file.name}"
+    return f"uid={who.uid} pid={who.pid} command={quoted(who.comm)} cgroup={cgroup} file={target.file.name}"
 
 
 def _path_of(cgroup_fd: int) -> str:

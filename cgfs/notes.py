@@ -53,9 +53,9 @@ class Note:
     programs: tuple[NotedProgram, ...] = ()
     last: Stamp | None = None
 
-    def find(self, program_id: int, loaded_at_ns: int) -> NotedProgram | None:
+    def find(self, prog_id: int, loaded_at_ns: int) -> NotedProgram | None:
         for program in self.programs:
-            if (program.id, program.loaded_at_ns) == (program_id, loaded_at_ns):
+            if (program.id, program.loaded_at_ns) == (prog_id, loaded_at_ns):
                 return program
         return None
 

@@ -19,16 +19,16 @@ int cgfs_credentials_read(const struct cgfs_caller *caller, struct cgfs_credenti
 
 	if (error == -ENOENT || error == -ESRCH)
 		error = 0;
-	_Static_assert(sizeof(out->name) == sizeof(credentials.name), "struct cgfs_credentials");
+	_Static_assert(sizeof(out->comm) == sizeof(credentials.comm), "struct cgfs_credentials");
 	*out = (struct cgfs_credentials){
 		.uid = caller->uid,
 		.gid = caller->gid,
-		.process = credentials.process,
+		.tgid = credentials.tgid,
 		.n_groups = (uint32_t)credentials.n_groups,
 	};
 	if (identity_own_namespaces()->user == INITIAL_USER_NAMESPACE)
 		out->capabilities = credentials.effective;
-	memcpy(out->name, credentials.name, sizeof(out->name));
+	memcpy(out->comm, credentials.comm, sizeof(out->comm));
 	if (sizeof(*out) + groups_size <= room)
 		memcpy(out->groups, credentials.groups, groups_size);
 	credentials_free(&credentials);

@@ -13,10 +13,10 @@ struct cgfs_caller {
 /* What a caller is at one moment. */
 struct cgfs_credentials {
 	uint32_t uid, gid;	/* fsuid and fsgid */
-	uint32_t process;	/* 0: not to be seen */
+	uint32_t tgid;	/* 0: not to be seen */
 	uint32_t n_groups;	/* supplementary ones */
 	uint64_t capabilities;	/* effective ones, held in the initial user namespace */
-	char name[64];		/* the thread's, which may be anything; empty if it is not to be seen */
+	char comm[64];		/* the thread's, which may be anything; empty if it is not to be seen */
 	uint32_t groups[];
 };
 

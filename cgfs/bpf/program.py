@@ -46,9 +46,9 @@ class Program(Descriptor):
     __slots__ = ()
 
     @classmethod
-    def by_id(cls, program_id: int) -> Self:
+    def by_id(cls, prog_id: int) -> Self:
         """Open the program with that id. Raises OSError ENOENT if there is none."""
-        return cls(check(lib.cgfs_open_id(lib.CGFS_PROG, program_id), f"opening the BPF program with id {program_id}"))
+        return cls(check(lib.cgfs_open_id(lib.CGFS_PROG, prog_id), f"opening the BPF program with id {prog_id}"))
 
     @classmethod
     def pinned(cls, path: Path) -> Self:

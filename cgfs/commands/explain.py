@@ -69,15 +69,15 @@ def explain_line(line: str, in_force: InForce | None) -> Iterator[str]:
         yield from _instructions(in_force.program.id)
 
 
-def _instructions(program_id: int) -> Iterator[str]:
+def _instructions(prog_id: int) -> Iterator[str]:
     """What bpftool, which knows how to write instructions down, says of the program. Source: bpftool-prog(8)."""
-    dump = ["bpftool", "prog", "dump", "xlated", "id", str(program_id)]
+    dump = ["bpftool", "prog", "dump", "xlated", "id", str(prog_id)]
     try:
         done = subprocess.run(dump, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
-        yield f"a BPF program, id {program_id}; with bpftool installed, its instructions stand here"
+        yield f"a BPF program, id {prog_id}; with bpftool installed, its instructions stand here"
     except subprocess.CalledProcessError as error:
-        yield f"a BPF program, id {program_id}; bpftool says: {printable(error.stderr.strip())}"
+        yield f"a BPF program, id {prog_id}; bpftool says: {printable(error.stderr.strip())}"
     else:
-        yield f"a BPF program, id {program_id}:"
+        yield f"a BPF program, id {prog_id}:"
         yield from (printable(line.strip()) for line in done.stdout.splitlines() if line.strip())

@@ -4,10 +4,10 @@ struct cgfs_caller {
 
 struct cgfs_credentials {
 	uint32_t uid, gid;
-	uint32_t process;
+	uint32_t tgid;
 	uint32_t n_groups;
 	uint64_t capabilities;
-	char name[64];
+	char comm[64];
 	uint32_t groups[];
 };
 

@@ -150,30 +150,30 @@ static uint32_t fourth_number(const char *line)
 }
 
 /* The rest of a line, in which the kernel has escaped newlines and backslashes (proc_task_name in fs/proc/array.c). */
-static void parse_name(const char *line, char name[64])
+static void parse_comm(const char *line, char comm[64])
 {
 	size_t length = 0;
 
 	while (*line && *line != '\n' && length < 63) {
 		if (line[0] == '\\' && (line[1] == 'n' || line[1] == '\\'))
-			name[length++] = *++line == 'n' ? '\n' : '\\';
+			comm[length++] = *++line == 'n' ? '\n' : '\\';
 		else
-			name[length++] = *line;
+			comm[length++] = *line;
 		line++;
 	}
-	name[length] = 0;
+	comm[length] = 0;
 }
 
 static int credentials_parse(const char *text, struct credentials *credentials)
 {
-	const char *name = strncmp(text, "Name:\t", 6) ? NULL : text + 6, *process = status_value(text, "\nTgid:");
+	const char *name = strncmp(text, "Name:\t", 6) ? NULL : text + 6, *tgid = status_value(text, "\nTgid:");
 	const char *uid = status_value(text, "\nUid:"), *gid = status_value(text, "\nGid:");
 	const char *groups = status_value(text, "\nGroups:"), *effective = status_value(text, "\nCapEff:");
 
-	if (!name || !process || !uid || !gid || !groups || !effective)
+	if (!name || !tgid || !uid || !gid || !groups || !effective)
 		return -EIO;
-	parse_name(name, credentials->name);
-	credentials->process = strtoul(process, NULL, 10);
+	parse_comm(name, credentials->comm);
+	credentials->tgid = strtoul(tgid, NULL, 10);
 	credentials->fsuid = fourth_number(uid);
 	credentials->fsgid = fourth_number(gid);
 	credentials->effective = strtoull(effective, NULL, 16);

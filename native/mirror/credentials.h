@@ -18,8 +18,8 @@ extern struct turns group_turns;
 struct credentials {
 	uint64_t effective;	/* capabilities, in the task's own user namespace */
 	uint32_t fsuid, fsgid;
-	uint32_t process;
-	char name[64];		/* the task's own, which may be anything */
+	uint32_t tgid;
+	char comm[64];		/* the task's own, which may be anything */
 	int n_groups;
 	gid_t *groups;		/* few, or allocated */
 	gid_t few[64];

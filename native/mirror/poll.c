@@ -81,7 +81,7 @@ static uint32_t process_of(const struct request *request)
 {
 	struct credentials credentials;
 	int error = credentials_read(&request->caller, &credentials);
-	uint32_t process = error ? 0 : credentials.process;
+	uint32_t process = error ? 0 : credentials.tgid;
 
 	credentials_free(&credentials);
 	return process;

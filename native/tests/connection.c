@@ -60,7 +60,7 @@ static void note_opener(const struct cgfs_credentials *opener)
 	if (!opener)
 		return;
 	asked.opener.uid = opener->uid;
-	asked.opener.process = opener->process;
+	asked.opener.tgid = opener->tgid;
 	asked.opener.capabilities = opener->capabilities;
 }
 

@@ -72,7 +72,7 @@ struct asked {
 	unsigned int ended;	/* how often the end of the connection was told */
 	uint64_t node;
 	struct {
-		uint32_t uid, process;
+		uint32_t uid, tgid;
 		uint64_t capabilities;
 	} opener;		/* all 0: there is none */
 	struct cgfs_caller caller;

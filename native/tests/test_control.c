@@ -152,7 +152,7 @@ TEST(control_writers_are_known_by_what_they_were_at_the_open)
 	answer = connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), "none", 4);
 	CHECK(!answer->error && answer->write.size == 4);
 	CHECK(was_asked("write") && asked.node == NODE && caller_is_this_thread(&connection));
-	CHECK(asked.opener.uid == 0 && asked.opener.capabilities && asked.opener.process == (uint32_t)getpid());
+	CHECK(asked.opener.uid == 0 && asked.opener.capabilities && asked.opener.tgid == (uint32_t)getpid());
 	CHECK(asked.size == 4 && memcmp(asked.data, "none", 4) == 0);
 	asked.count = 0;
 	CHECK(connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), "non", 3)->error == -EINVAL && !asked.count);
@@ -166,7 +166,7 @@ TEST(control_writers_are_known_by_what_they_were_at_the_open)
 	CHECK(connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), data, LONGEST)->error == -EBADF && !asked.count);
 	in.fh = other;
 	CHECK(!connection_ask(&connection, FUSE_WRITE, NODE, &in, sizeof(in), data, LONGEST)->error);
-	CHECK(asked.opener.uid == 1 && !asked.opener.capabilities && asked.opener.process == (uint32_t)getpid());
+	CHECK(asked.opener.uid == 1 && !asked.opener.capabilities && asked.opener.tgid == (uint32_t)getpid());
 	connection_close(&connection);
 }
 
@@ -202,10 +202,10 @@ TEST(control_ioctls_come_with_their_data)
 	answer = ask_ioctl(&connection, writer, 0x1234, 4, "data", 4);
 	CHECK(!answer->error && answer->size == sizeof(struct fuse_ioctl_out));
 	CHECK(was_asked("ioctl") && asked.command == 0x1234 && asked.node == NODE && caller_is_this_thread(&connection));
-	CHECK(asked.size == 4 && memcmp(asked.data, "data", 4) == 0 && asked.opener.process);
+	CHECK(asked.size == 4 && memcmp(asked.data, "data", 4) == 0 && asked.opener.tgid);
 	decision = -ENOTTY;
 	CHECK(ask_ioctl(&connection, reader, 0x5678, 0, NULL, 0)->error == -ENOTTY && asked.size == 0);
-	CHECK(!asked.opener.process);
+	CHECK(!asked.opener.tgid);
 	asked.count = 0;
 	CHECK(ask_ioctl(&connection, writer, 1, 100, data, 50)->error == -ENOTTY && !asked.count);
 	CHECK(ask_ioctl(&connection, 12345, 1, 0, NULL, 0)->error == -EBADF && !asked.count);

@@ -339,15 +339,15 @@ def test_a_thread_is_its_process_s_and_has_a_name(child: Child) -> None:
     tid = child.call(start_thread)
     for thread in (child.pid, tid):
         assert caller(thread, ALICE).credentials().pid == child.pid
-    assert caller(child.pid, ALICE).credentials().command == "worker"
+    assert caller(child.pid, ALICE).credentials().comm == "worker"
 
 
 def test_a_name_breaks_no_line_of_a_log(child: Child) -> None:
     child.call(set_name, b"a\nb \x1b[1m\xff")
-    assert caller(child.pid).credentials().command == r"a\nb \x1b[1m\xff"
+    assert caller(child.pid).credentials().comm == r"a\nb \x1b[1m\xff"
 
 
 def test_whoever_is_gone_has_no_process_and_no_name(child: Child) -> None:
     child.kill()
     for gone in (caller(child.pid, ALICE), caller(0, ALICE)):
-        assert (gone.credentials().pid, gone.credentials().command) == (0, "?")
+        assert (gone.credentials().pid, gone.credentials().comm) == (0, "?")

@@ -14,12 +14,12 @@ HIGHEST = 2**32 - 2
     ("fields", "credentials", "groups"),
     [
         (
-            {"process": 1, "name": b"init", "capabilities": 2**64 - 1, "groups": 0},
+            {"tgid": 1, "comm": b"init", "capabilities": 2**64 - 1, "groups": 0},
             Credentials(0, 0, 1, "init", frozenset(Capability), b""),
             {0},
         ),
         (
-            {"uid": HIGHEST, "gid": HIGHEST, "process": 2**22, "name": b"", "groups": 0},
+            {"uid": HIGHEST, "gid": HIGHEST, "tgid": 2**22, "comm": b"", "groups": 0},
             Credentials(HIGHEST, HIGHEST, 2**22, "", frozenset(), b""),
             {HIGHEST},
         ),
@@ -29,7 +29,7 @@ HIGHEST = 2**32 - 2
             {8, 9, HIGHEST},
         ),
         (
-            {"uid": 7, "gid": 8, "process": 6, "name": b"n\xc3\xa4me \xff\n", "n_groups": 65536, "groups": 65536},
+            {"uid": 7, "gid": 8, "tgid": 6, "comm": b"n\xc3\xa4me \xff\n", "n_groups": 65536, "groups": 65536},
             Credentials(7, 8, 6, "n\u00e4me \\xff\\n", frozenset(), bytes(4 * 65536)),
             {8, 0},
         ),

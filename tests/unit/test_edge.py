@@ -87,7 +87,7 @@ def c_caller() -> Any:
 
 
 def c_opener() -> Any:
-    return ffi.new("struct cgfs_credentials *", {"uid": 7, "process": 8, "name": b"opener", "groups": 0})
+    return ffi.new("struct cgfs_credentials *", {"uid": 7, "tgid": 8, "comm": b"opener", "groups": 0})
 
 
 OPENER = Credentials(7, 0, 8, "opener", frozenset(), b"")
