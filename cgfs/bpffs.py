@@ -18,6 +18,7 @@ from pathlib import Path
 
 from cgfs._native import lib
 from cgfs.descriptor import Descriptor
+from cgfs.errors import check
 
 MOUNTPOINT = Path("/run/cgfs-bpf")
 
@@ -45,9 +46,7 @@ def _mount(mountpoint: Path) -> None:
         with Descriptor(os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as now:
             if _is_bpffs(now.fd):
                 return
-        result = lib.cgfs_bpffs_mount(os.fsencode(mountpoint))
-        if result < 0:
-            raise OSError(-result, f"mounting a bpf file system at {mountpoint}: {os.strerror(-result)}")
+        check(lib.cgfs_bpffs_mount(os.fsencode(mountpoint)), f"mounting a bpf file system at {mountpoint}")
 
 
 def _check_owner(path: Path, fd: int) -> None:
@@ -57,7 +56,4 @@ def _check_owner(path: Path, fd: int) -> None:
 
 
 def _is_bpffs(fd: int) -> bool:
-    result = lib.cgfs_is_bpffs(fd)
-    if result < 0:
-        raise OSError(-result, f"statfs: {os.strerror(-result)}")
-    return bool(result)
+    return bool(check(lib.cgfs_is_bpffs(fd), "statfs"))

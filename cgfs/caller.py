@@ -16,7 +16,7 @@ from typing import Any, Self
 from cgfs._native import ffi, lib
 from cgfs.bpf import Program
 from cgfs.descriptor import Descriptor
-from cgfs.errors import printable
+from cgfs.errors import check, printable
 
 _PIDFD_THREAD = os.O_EXCL  # include/uapi/linux/pidfd.h, Linux 6.9
 _GROUP_SIZE = 4
@@ -87,11 +87,10 @@ class Caller:
         """
         if self.tid == 0:
             raise OSError(errno.EPERM, "the calling thread cannot be seen from the PID namespace of cgfs")
+        what = f"descriptor {number} of thread {self.tid}"
         with Descriptor(open_thread(self.tid)) as thread:
-            fd = lib.cgfs_pidfd_getfd(thread.fd, number)
-        if fd < 0:
-            raise OSError(-fd, f"descriptor {number} of thread {self.tid}: {os.strerror(-fd)}")
-        return Program.of(fd, f"descriptor {number} of thread {self.tid}")
+            fd = check(lib.cgfs_pidfd_getfd(thread.fd, number), what)
+        return Program.of(fd, what)
 
     def credentials(self) -> Credentials:
         """What the thread is now. One that is gone or not to be seen has no groups but its own, and no capabilities; so
@@ -101,9 +100,7 @@ class Caller:
         room = _USUAL_SIZE
         while True:
             credentials = ffi.new("struct cgfs_credentials *", {"groups": room // _GROUP_SIZE})
-            size = lib.cgfs_credentials_read(self._struct(), credentials, room)
-            if size < 0:
-                raise OSError(-size, f"asking for thread {self.tid}: {os.strerror(-size)}")
+            size = check(lib.cgfs_credentials_read(self._struct(), credentials, room), f"asking for thread {self.tid}")
             if size <= room:
                 return Credentials.of(credentials)
             room = size

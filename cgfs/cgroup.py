@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from cgfs._native import lib
 from cgfs.descriptor import Descriptor
+from cgfs.errors import check
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,7 @@ def open_cgroup(mount_fd: int, id_: int) -> Descriptor:
     CAP_DAC_READ_SEARCH.
     """
     fd = lib.cgfs_open_by_kernfs_id(mount_fd, id_, os.O_RDONLY | os.O_DIRECTORY)
-    if fd < 0:
-        raise OSError(-fd, f"opening the cgroup with id {id_}: {os.strerror(-fd)}")
-    return Descriptor(fd)
+    return Descriptor(check(fd, f"opening the cgroup with id {id_}"))
 
 
 def open_root() -> Descriptor:
@@ -39,10 +38,7 @@ def open_root() -> Descriptor:
 
     Raises OSError: EPERM without CAP_SYS_ADMIN.
     """
-    fd = lib.cgfs_open_cgroup2()
-    if fd < 0:
-        raise OSError(-fd, f"mounting cgroup2 at no place: {os.strerror(-fd)}")
-    return Descriptor(fd)
+    return Descriptor(check(lib.cgfs_open_cgroup2(), "mounting cgroup2 at no place"))
 
 
 def cgroup_id(cgroup_fd: int) -> int:

@@ -1,10 +1,17 @@
-"""Errors, and other people's names in them, as people read them: a name does nothing to a terminal."""
+"""Errors: those of C as OSError, and all as people read them. Other people's names in them do nothing to a terminal."""
 
 import errno
 import os
 
 GONE = (errno.ENOENT, errno.ENODEV, errno.ESTALE)
 """The errnos that reading about a cgroup gives when it was removed."""
+
+
+def check(result: int, doing: str) -> int:
+    """*result* of a function of the compiled module; OSError if it is an error, which came up *doing* something."""
+    if result < 0:
+        raise OSError(-result, f"{doing}: {os.strerror(-result)}")
+    return result
 
 
 def describe(error: OSError) -> str:

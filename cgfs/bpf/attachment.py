@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from cgfs._native import ffi, lib
-from cgfs.bpf.kernel import AttachFlags, AttachType, check
+from cgfs.bpf.kernel import AttachFlags, AttachType
 from cgfs.bpf.program import program_info
 from cgfs.descriptor import Descriptor
+from cgfs.errors import check
 
 _MOST_PROGRAMS_OF_ONE_CGROUP = 64  # BPF_CGROUP_MAX_PROGS
 

@@ -1,13 +1,13 @@
-"""The kernel's words for BPF: types and flags with the values of linux/bpf.h, and its errors as OSError.
+"""The kernel's words for BPF: types and flags with the values of linux/bpf.h.
 
 Owns no descriptor and makes no system call. Source: include/uapi/linux/bpf.h.
 """
 
 import errno
-import os
 from enum import IntEnum, IntFlag
 
 from cgfs._native import lib
+from cgfs.errors import check
 
 
 class AttachType(IntEnum):
@@ -86,15 +86,6 @@ class AttachFlags(IntFlag):
     ALLOW_OVERRIDE = lib.BPF_F_ALLOW_OVERRIDE
     ALLOW_MULTI = lib.BPF_F_ALLOW_MULTI
     REPLACE = lib.BPF_F_REPLACE
-
-
-def check(result: int, doing: str) -> int:
-    """*result* of a function of the compiled module; OSError if it is an error, which came up *doing*
-    something.
-    """
-    if result < 0:
-        raise OSError(-result, f"{doing}: {os.strerror(-result)}")
-    return result
 
 
 def check_kind(fd: int, kind: int, problem: str) -> None:

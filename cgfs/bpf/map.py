@@ -11,8 +11,9 @@ from typing import Self
 
 from cgfs._native import ffi, lib
 from cgfs.bpf.fdinfo import fdinfo
-from cgfs.bpf.kernel import MapType, check, check_kind
+from cgfs.bpf.kernel import MapType, check_kind
 from cgfs.descriptor import Descriptor
+from cgfs.errors import check
 
 _PLAIN = frozenset({MapType.HASH, MapType.ARRAY, MapType.PROG_ARRAY})
 """The types whose elements the kernel copies by the sizes of the map's info; of per-CPU maps it would copy

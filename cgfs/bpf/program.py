@@ -11,9 +11,10 @@ from typing import Self
 
 from cgfs._native import ffi, lib
 from cgfs.bpf.fdinfo import fdinfo
-from cgfs.bpf.kernel import AttachType, ProgType, check, check_kind
+from cgfs.bpf.kernel import AttachType, ProgType, check_kind
 from cgfs.bpf.map import Map
 from cgfs.descriptor import Descriptor
+from cgfs.errors import check
 
 _LOG_SIZE = 1 << 18
 _USUAL_NUMBER_OF_MAPS = 64
