@@ -57,8 +57,8 @@ class Mirror:
         mountpoint: Path,
         *,
         control_names: Sequence[str],
-        control_attach_types: Sequence[int] = (),
-        untouched: Untouched | None = None,
+        control_attach_types: Sequence[int],
+        untouched: Untouched,
         fsname: str,
         allow_other: bool = True,
         passthrough: bool = True,
@@ -66,29 +66,24 @@ class Mirror:
     ) -> None:
         """Mount the mirror of *source*, a directory of a cgroup2 mount, on *mountpoint*.
 
-        *control_attach_types*: of each of *control_names*, what bpf(2) calls it; without them nobody who polls a
-        control file is woken by changes that others make. *untouched*: the mirror answers for such control files by
-        itself, and says again what it was told. Without one of them all is asked of `Control` each time.
+        *control_attach_types*: of each of *control_names*, what bpf(2) calls it. What is *untouched* the mirror answers
+        by itself, and says again what it was told.
 
         Raises OSError: EINVAL if *source* is on no cgroup2 mount, EPROTONOSUPPORT if the kernel's FUSE is too old,
         and those of mount(2).
         """
         names = [ffi.new("char[]", os.fsencode(name)) for name in control_names]
         texts = [ffi.new("char[]", os.fsencode(text)) for text in (source, mountpoint, fsname)]
-        name_table = ffi.new("const char *[]", names)
+        name_table, type_table = ffi.new("const char *[]", names), ffi.new("uint32_t[]", list(control_attach_types))
+        plain, _kept = _untouched(untouched)
         options = ffi.new("struct cgfs_mirror_options *")
         options.source, options.mountpoint, options.fsname = texts
         options.mount_flags = mount_flags
         options.allow_other = allow_other
         options.passthrough = passthrough
-        options.control_names = name_table
-        options.n_control_names = len(names)
-        type_table = ffi.new("uint32_t[]", list(control_attach_types))
-        if control_attach_types:
-            options.control_attach_types = type_table
-        if untouched is not None:
-            plain, _kept = _untouched(untouched)
-            options.untouched = plain
+        options.control_names, options.n_control_names = name_table, len(names)
+        options.control_attach_types = type_table
+        options.untouched = plain
         opened = ffi.new("struct cgfs_mirror **")
         _check(lib.cgfs_mirror_open(options, opened), f"cannot mount a mirror of {source} on {mountpoint}")
         self._mirror = opened[0]
