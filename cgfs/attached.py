@@ -60,8 +60,11 @@ class State:
     @property
     def lasting(self) -> bool:
         """Whether this is true for as long as the revision and the note are the same. It is not where there is a guard:
-        what it runs can be exchanged; nor where the note names what is not attached: that may be about to change back.
+        what it runs can be exchanged; nor where the note names what is not attached: that may be about to change back;
+        nor where there are several: in which order they run is known by what is attached above.
         """
+        if len(self.attachments) > 1:
+            return False
         noted = [each.noted for each in self.attachments if each.noted is not None]
         return len(noted) >= len(self.note.programs) and all(each.kind is not Kind.GUARD for each in noted)
 
@@ -188,8 +191,18 @@ def _line_of_ours(target: Target, mode: Mode, noted: NotedProgram) -> str | None
 
 @lru_cache(maxsize=1)
 def booted_at_s() -> int:
-    """CLOCK_REALTIME of CLOCK_BOOTTIME's 0, as the kernel says it: the same for every daemon."""
-    for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+    """CLOCK_REALTIME of CLOCK_BOOTTIME's 0, as the kernel says it: the same for every daemon.
+
+    Raises OSError: ENOENT where /proc has processes only. The settings by which it is decided who may attach are
+    not there either.
+    """
+    try:
+        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        raise OSError(
+            errno.ENOENT, "cgfs needs all of /proc: here it is mounted with subset=pid, or not at all"
+        ) from None
+    for line in lines:
         if line.startswith("btime "):
             return int(line.split()[1])
     return 0

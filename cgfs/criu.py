@@ -37,7 +37,10 @@ def act(environment: Mapping[str, str], mirror: Callable[[], Path], restore: Cal
     if images is None or pid is None or not pid.isdecimal():
         raise OSError(errno.EINVAL, f"CRTOOLS_IMAGE_DIR and CRTOOLS_INIT_PID do not say where and who, at {action}")
     document = Path(images) / FILE
-    cgroup = mirror() / cgroup_of(int(pid)).relative_to("/")
+    path = cgroup_of(int(pid))
+    if path == Path("/"):
+        raise OSError(errno.EINVAL, f"process {pid} is in the root cgroup, and the filters below that are everybody's")
+    cgroup = mirror() / path.relative_to("/")
     if action == SAVE:
         write_file(document, to_json(save(cgroup, subtree(cgroup))).encode(), mode=0o600)
     elif document.exists():

@@ -5,6 +5,7 @@
  */
 #include "bpf.h"
 
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -164,6 +165,40 @@ int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *answer, uint32_t *map_ids
 	return 0;
 }
 
+int cgfs_prog_debug(int prog_fd, struct cgfs_prog_debug *answer)
+{
+	struct bpf_prog_info info;
+	int result;
+
+	memset(&info, 0, sizeof(info));
+	result = object_info(prog_fd, &info, sizeof(info));
+	if (result < 0)
+		return result;
+	*answer = (struct cgfs_prog_debug){
+		.btf_id = info.btf_id,
+		.size = (uint64_t)info.nr_func_info * info.func_info_rec_size +
+			(uint64_t)info.nr_line_info * info.line_info_rec_size,
+	};
+	return 0;
+}
+
+int cgfs_btf_size(uint32_t id)
+{
+	struct bpf_btf_info info;
+	union bpf_attr attr;
+	int fd, result;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.btf_id = id;
+	fd = sys_bpf(BPF_BTF_GET_FD_BY_ID, &attr, sizeof(attr));
+	if (fd < 0)
+		return fd;
+	memset(&info, 0, sizeof(info));
+	result = object_info(fd, &info, sizeof(info));
+	close(fd);
+	return result < 0 ? result : info.btf_size > INT_MAX ? INT_MAX : (int)info.btf_size;
+}
+
 int cgfs_prog_bind_map(int prog_fd, int map_fd)
 {
 	union bpf_attr attr;
@@ -204,6 +239,7 @@ int cgfs_map_info(int map_fd, struct cgfs_map_info *answer)
 	answer->key_size = info.key_size;
 	answer->value_size = info.value_size;
 	answer->max_entries = info.max_entries;
+	answer->btf_id = info.btf_id;
 	memcpy(answer->name, info.name, sizeof(answer->name));
 	return 0;
 }

@@ -87,6 +87,14 @@ int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *info, uint32_t *map_ids, 
  * which the first capacity were written, or -errno.
  */
 int cgfs_prog_instructions(int prog_fd, void *buffer, uint32_t capacity);
+/* What a program keeps besides its instructions: its BTF (0: none), and where its functions and lines are, in bytes. */
+struct cgfs_prog_debug {
+	uint32_t btf_id;
+	uint64_t size;
+};
+int cgfs_prog_debug(int prog_fd, struct cgfs_prog_debug *answer);
+/* How many bytes the BTF with that id has, at most INT_MAX; or -errno. */
+int cgfs_btf_size(uint32_t id);
 /* Whether both are of one type, without maps, and have the same instructions: 1 or 0, or -errno. */
 int cgfs_prog_does_the_same(int prog_fd, int other_fd);
 int cgfs_prog_bind_map(int prog_fd, int map_fd);
@@ -97,6 +105,7 @@ struct cgfs_map_info {
 	uint32_t key_size;
 	uint32_t value_size;
 	uint32_t max_entries;
+	uint32_t btf_id;	/* 0: none */
 	char name[BPF_OBJ_NAME_LEN];
 };
 int cgfs_map_create(uint32_t type, uint32_t key_size, uint32_t value_size, uint32_t max_entries, uint32_t flags,

@@ -32,6 +32,7 @@ class MapInfo:
     key_size: int
     value_size: int
     max_entries: int
+    btf_id: int
 
 
 class Map(Descriptor):
@@ -80,6 +81,7 @@ class Map(Descriptor):
             key_size=info.key_size,
             value_size=info.value_size,
             max_entries=info.max_entries,
+            btf_id=info.btf_id,
         )
 
     def lookup(self, key: bytes) -> bytes | None:
@@ -132,11 +134,19 @@ class Map(Descriptor):
         """Whether its content can change no more."""
         return fdinfo(self.fd).get("frozen") == "1"
 
-    def memory(self) -> int:
-        """How many bytes of the kernel's it takes, or would if it were full; without what its values refer to."""
+    def memory(self) -> dict[str, int]:
+        """How many bytes of the kernel's it takes, or would if it were full, and its BTF, which others may have, too;
+        without what its values refer to.
+        """
         info = self.info()
         values = _number_of_possible_cpus() if info.type in _PER_CPU | {MapType.PERCPU_HASH} else 1
-        return max(int(fdinfo(self.fd)["memlock"]), info.max_entries * (info.key_size + info.value_size * values))
+        own = max(int(fdinfo(self.fd)["memlock"]), info.max_entries * (info.key_size + info.value_size * values))
+        return {f"map {info.id}": own} | btf_memory(info.btf_id)
+
+
+def btf_memory(btf_id: int) -> dict[str, int]:
+    """The bytes of the BTF with that id; none, if that is 0."""
+    return {f"btf {btf_id}": check(lib.cgfs_btf_size(btf_id), f"asking for the BTF with id {btf_id}")} if btf_id else {}
 
 
 def _number_of_possible_cpus() -> int:

@@ -12,7 +12,7 @@ from typing import Self
 from cgfs._native import ffi, lib
 from cgfs.bpf.fdinfo import fdinfo
 from cgfs.bpf.kernel import AttachType, ProgType, check_kind
-from cgfs.bpf.map import Map
+from cgfs.bpf.map import Map, btf_memory
 from cgfs.descriptor import Descriptor
 from cgfs.errors import check
 
@@ -127,9 +127,16 @@ class Program(Descriptor):
         """Have *map_* (borrowed) live as long as the program, and be listed in its `map_ids`."""
         check(lib.cgfs_prog_bind_map(self.fd, map_.fd), "binding a map to a BPF program")
 
-    def memory(self) -> int:
-        """How many bytes of the kernel's its instructions take; without its maps."""
-        return int(fdinfo(self.fd)["memlock"])
+    def memory(self) -> dict[str, int]:
+        """How many bytes of the kernel's it takes, without its maps: its own, and those of its BTF, which others may
+        have, too. Source: bpf(2), BPF_OBJ_GET_INFO_BY_FD, btf_id, func_info and line_info.
+        """
+        debug = ffi.new("struct cgfs_prog_debug *")
+        check(
+            lib.cgfs_prog_debug(self.fd, debug), f"asking for the BTF of the BPF program open as descriptor {self.fd}"
+        )
+        own = int(fdinfo(self.fd)["memlock"]) + debug.size
+        return {f"program {self.info().id}": own} | btf_memory(debug.btf_id)
 
 
 def program_info(prog_fd: int) -> ProgramInfo:

@@ -120,10 +120,20 @@ class ObjectStore:
                 )
 
     def load(self, entry: Entry, file: ControlFile) -> Program:
-        """Load the program of *entry* for *file*; the caller owns it then. Raises OSError as `content` and bpf do."""
+        """Load the program of *entry* for *file*; the caller owns it then.
+
+        Raises OSError as `content` and bpf do, and EBADMSG if it has another tag than *entry* says.
+        """
         digest, _, name = entry.key.partition(":")
         content = self.content(digest)
-        return load_object_bytes(content, name, prog_type=file.prog_type, attach_type=file.attach_type)
+        program = load_object_bytes(content, name, prog_type=file.prog_type, attach_type=file.attach_type)
+        if program.info().tag != entry.tag:
+            program.close()
+            words = (
+                f"{self._index(digest)} is damaged: {name} has another tag; remove the file and add the object again"
+            )
+            raise OSError(errno.EBADMSG, words)
+        return program
 
     def _programs(self, digest: str) -> list[StoredProgram]:
         """Raises OSError, or KeyError, TypeError, ValueError or RecursionError if the index is none."""
@@ -175,4 +185,6 @@ def _parse(index: bytes) -> tuple[list[StoredProgram], str]:
     programs = [StoredProgram(**(row | {"prog_type": ProgType[row["prog_type"]]})) for row in value["programs"]]
     if not all(isinstance(text, str) for each in programs for text in (each.section, each.name, each.tag)):
         raise ValueError("names and tags are strings")
+    if not all(each.instructions is None or isinstance(each.instructions, str) for each in programs):
+        raise ValueError("a hash is a string")
     return programs, value.get("kernel", "")

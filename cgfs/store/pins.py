@@ -19,7 +19,9 @@ QUOTA = 64
 QUOTA_BYTES = 64 << 20
 _MOST_REMEMBERED = 1024
 _BOUNDLESS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS, MapType.ARENA})
-"""The types of maps that come to hold more memory than they say: that of other maps, or of an arena's pages."""
+"""The types of maps that come to hold more memory than they say: that of other maps, or of an arena's pages. Those of
+local storage do, too, and have no largest number of entries.
+"""
 PIN_NAME = re.compile(r"(?P<uid>\d+)-(?P<id>\d+)-(?P<tag>[0-9a-f]{16})")
 
 
@@ -79,7 +81,7 @@ class PinStore:
                 tag=info.tag,
                 prog_type=info.type,
                 name=info.name,
-                uid=status.st_uid,
+                uid=int(name.partition("-")[0]),  # the daemon may have been killed before the pin was given to him
                 gid=status.st_gid,
                 mode=status.st_mode & 0o7777,
             )
@@ -123,17 +125,17 @@ class PinStore:
 
 
 def _memory_of(program: Program) -> dict[str, int]:
-    """How many bytes the program (borrowed) and each of its maps take. Maps that programs share are named alike.
+    """How many bytes the program (borrowed), its maps and their BTF take. What programs share is named alike.
 
     Raises OSError EDQUOT where that cannot be said.
     """
-    info = program.info()
-    memory = {f"program {info.id}": program.memory()}
-    for map_id in info.map_ids:
+    memory = program.memory()
+    for map_id in program.info().map_ids:
         with Map.by_id(map_id) as map_:
-            if map_.info().type in _BOUNDLESS:
-                raise OSError(errno.EDQUOT, f"nobody can say how large its map {map_.info().name} becomes")
-            memory[f"map {map_id}"] = map_.memory()
+            info = map_.info()
+            if info.type in _BOUNDLESS or not info.max_entries:
+                raise OSError(errno.EDQUOT, f"nobody can say how large its map {info.name} becomes")
+            memory |= map_.memory()
     return memory
 
 

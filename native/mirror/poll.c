@@ -50,8 +50,9 @@ static short poll_now(int fd)
 static void poll_open_file(struct request *request, const struct fuse_poll_in *in, struct open_file *file)
 {
 	struct poller *poller = request->mirror->poller;
-	struct waiter *waiter = waiter_get(request, in, in->flags & FUSE_POLL_SCHEDULE_NOTIFY);
-	short revents = 0;
+	bool waits = in->flags & FUSE_POLL_SCHEDULE_NOTIFY;
+	struct waiter *waiter = waiter_get(request, in, waits);
+	short revents = waits && !waiter ? CHANGED : 0;	/* without memory nobody would wake him */
 
 	if (waiter) {
 		pthread_mutex_lock(&poller->lock);

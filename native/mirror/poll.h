@@ -25,7 +25,8 @@ struct waiter {
 	unsigned int references;
 	int fd;				/* what is polled, set once; -1: not yet, or a control file */
 	struct open_file *file;		/* counted: whose fd it is; NULL: ours */
-	uint64_t user;			/* to whom it is charged; constant */
+	uint64_t user;			/* to whom n_charged descriptors are charged; constant */
+	unsigned int n_charged;
 	bool armed;			/* somebody waits to be woken */
 	bool taken;			/* the thread has taken the event of a pressure trigger, which comes once */
 	bool read;			/* the process has read the file since a change was last reported */

@@ -49,17 +49,22 @@ void waiter_unlink(struct poller *poller, struct waiter *waiter)
 
 /* --- the waiters ------------------------------------------------------------------------------------------------------ */
 
-/* It counts as a descriptor of the caller's, whether it has one or not. NULL if he has had his share. */
+/*
+ * It counts as a descriptor of the caller's, of a control file as well, but not where the open file has one, which is counted
+ * already. NULL if he has had his share.
+ */
 static struct waiter *waiter_new(const struct request *request, const struct fuse_poll_in *in)
 {
+	unsigned int n = in->fh & HANDLE_OF_POLLER || node_is_control(request->header->nodeid);
 	uint64_t user = descriptor_user(request);
 	struct waiter *waiter;
 
-	if (!descriptors_take(request->mirror, user, 1))
+	if (n && !descriptors_take(request->mirror, user, n))
 		return NULL;
 	waiter = malloc(sizeof(*waiter));
 	if (!waiter) {
-		descriptors_give(request->mirror, user, 1);
+		if (n)
+			descriptors_give(request->mirror, user, n);
 		return NULL;
 	}
 	*waiter = (struct waiter){
@@ -71,6 +76,7 @@ static struct waiter *waiter_new(const struct request *request, const struct fus
 			[ALL] = node_is_control(request->header->nodeid) ? ALL_CONTROLS : ALL_OTHERS,
 		},
 		.user = user,
+		.n_charged = n,
 		.references = 1,
 		.fd = -1,
 		.changed = true,
@@ -85,7 +91,8 @@ static void waiter_free(struct poller *poller, struct waiter *waiter)
 		file_put(waiter->file);
 	else
 		close_fd(&waiter->fd);
-	descriptors_give(poller->mirror, waiter->user, 1);
+	if (waiter->n_charged)
+		descriptors_give(poller->mirror, waiter->user, waiter->n_charged);
 	pthread_mutex_destroy(&waiter->answering);
 	free(waiter);
 }

@@ -105,6 +105,26 @@ TEST(poll_of_an_open_file_of_ours_is_the_native_one)
 	connection_close(&connection);
 }
 
+TEST(poll_of_an_open_file_of_ours_wakes_who_has_had_his_share_of_descriptors)
+{
+	struct fuse_read_in read_in = {.size = 4096};
+	struct connection connection;
+	unsigned int taken = 0;
+	uint64_t node;
+
+	connection_open(&connection);
+	node = connection_lookup(&connection, 1, "cgroup.events");
+	read_in.fh = connection_open_file(&connection, node, O_RDONLY);
+	CHECK(!connection_ask(&connection, FUSE_READ, node, &read_in, sizeof(read_in), NULL, 0)->error);
+	while (descriptors_take(connection.mirror, connection.uid, 1))
+		taken++;
+	CHECK(!(ask(&connection, node, read_in.fh, FUSE_POLL_SCHEDULE_NOTIFY) & POLLPRI));
+	freeze(&connection, "1");
+	wait_for_wake_up(&connection);
+	descriptors_give(connection.mirror, connection.uid, taken);
+	connection_close(&connection);
+}
+
 TEST(poll_of_a_removed_cgroup_reports_a_change)
 {
 	struct connection connection;

@@ -1,5 +1,6 @@
 """The objects of the program store: what is in one, what is damaged, and a kernel that makes other tags."""
 
+import errno
 import fcntl
 import json
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cgfs.control import by_hook
 from cgfs.store.objects import ObjectStore
 from tests.support.child import run
 from tests.support.objects import compile_object
@@ -60,6 +62,7 @@ def test_under_a_kernel_of_another_release_tags_are_found_out_anew(store: Object
         b"[]",
         b'{"programs": [1]}',
         b'{"kernel": "x", "programs": [{"section": 1, "name": [], "prog_type": "CGROUP_SKB", "tag": 1}]}',
+        b'{"programs": [{"section": "s", "name": "n", "prog_type": "CGROUP_SKB", "tag": "t", "instructions": [1]}]}',
         None,
         "directory",
     ],
@@ -74,6 +77,17 @@ def test_what_is_damaged_is_no_entry_and_hides_no_other(store: ObjectStore, cont
     else:
         damaged.mkdir()
     assert names(store) == ["deny"]
+
+
+def test_an_index_that_says_another_tag_attaches_nothing(store: ObjectStore, content: bytes) -> None:
+    index = store.directory / f"{store.add(content)}.json"
+    tag = next(store.entries()).tag
+    index.write_text(index.read_text().replace(tag, tag[::-1]))
+    (damaged,) = store.entries()
+    assert damaged.tag == tag[::-1]
+    with pytest.raises(OSError, match="is damaged") as caught:
+        store.load(damaged, by_hook("socket-create"))
+    assert caught.value.errno == errno.EBADMSG
 
 
 @pytest.mark.parametrize("what", ["object", "index", "neither"])

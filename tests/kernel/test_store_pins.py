@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cgfs import bpffs
-from cgfs.bpf import Map, MapType, Program, ProgType
+from cgfs.bpf import Map, MapType, Program, ProgType, load_object
 from cgfs.store.pins import PinStore
 from tests.support import programs
+from tests.support.objects import compile_source
 from tests.support.syscalls import umount
 from tests.support.users import ALICE, BOB, Identity
 
@@ -83,6 +84,45 @@ def test_a_map_counts_as_if_it_were_full(pins: PinStore) -> None:
         kept(pins, ALICE, growing)
 
 
+MAP_OF_AN_OBJECT = """
+struct value {{ {members} }};
+struct {{
+	int (*type)[{type}];
+	int (*map_flags)[{flags}];
+	{entries}
+	int *key;
+	struct value *value;
+}} a_map __attribute__((section(".maps"), used));
+__attribute__((section("cgroup/sock_create"), used)) int allow(void *context)
+{{
+	void *volatile used = &a_map;
+	return 1;
+}}
+"""
+
+
+def test_the_btf_of_its_maps_counts(pins: PinStore, tmp_path: Path) -> None:
+    members = "".join(f"char {'x' * 200}{number};" for number in range(3000))
+    source = MAP_OF_AN_OBJECT.format(members=members, type=2, flags=0, entries="int (*max_entries)[1];")
+    with load_object(compile_source(tmp_path / "large.o", source)) as program:
+        assert sum(size for name, size in program.memory().items() if name.startswith("btf ")) > MIB // 2
+        small = PinStore(pins.directory, quota_bytes=MIB // 2)
+        with pytest.raises(OSError, match="at most 512 KiB") as caught:
+            small.keep(program, ALICE.uid, ALICE.gid)
+    assert caught.value.errno == errno.EDQUOT
+
+
+def test_one_with_local_storage_is_not_kept(pins: PinStore, tmp_path: Path) -> None:
+    """It has a value for each socket there will be, and no largest number of them."""
+    source = MAP_OF_AN_OBJECT.format(members="char byte;", type=24, flags=1, entries="")
+    with (
+        load_object(compile_source(tmp_path / "storage.o", source)) as program,
+        pytest.raises(OSError, match="how large") as caught,
+    ):
+        pins.keep(program, ALICE.uid, ALICE.gid)
+    assert caught.value.errno == errno.EDQUOT
+
+
 def test_one_with_maps_in_a_map_is_not_kept(pins: PinStore) -> None:
     """What is put into it later would be kept, too."""
     with an_array(8) as inner, a_map_of_maps(inner) as outer, pytest.raises(OSError, match="how large") as caught:
@@ -113,13 +153,14 @@ def test_programs_that_do_the_same_have_one_pin(pins: PinStore) -> None:
         assert ids_of(pins, BOB) == [second.info().id]
 
 
-def test_one_that_a_killed_daemon_has_left_with_the_wrong_owner_is_given_to_its_user(pins: PinStore) -> None:
+def test_one_that_a_killed_daemon_has_left_with_the_wrong_owner_is_its_user_s(pins: PinStore) -> None:
     code = programs.return_value(programs.ALLOW, salt=next(_numbers))
     with Program.load(ProgType.CGROUP_SOCK, code, name="cgfs_test") as program:
-        program.pin(pins.directory / f"{ALICE.uid}-{program.info().id}-{program.info().tag}")
-        assert ids_of(pins, ALICE) == []
-        pins.keep(program, ALICE.uid, ALICE.gid)
+        pin = pins.directory / f"{ALICE.uid}-{program.info().id}-{program.info().tag}"
+        program.pin(pin)
         assert ids_of(pins, ALICE) == [program.info().id]
+        pins.keep(program, ALICE.uid, ALICE.gid)
+        assert pin.stat().st_uid == ALICE.uid
 
 
 def test_what_was_removed_is_kept_again(pins: PinStore) -> None:

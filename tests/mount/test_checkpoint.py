@@ -241,6 +241,14 @@ def test_stages_of_crius_that_are_none_of_ours_ask_for_nothing(tmp_path: Path) -
     assert_refused(done, "CRTOOLS_INIT_PID")
 
 
+def test_the_filters_of_all_cgroups_are_not_a_process_s(tmp_path: Path) -> None:
+    kthreadd = {"CRTOOLS_SCRIPT_ACTION": "post-dump", "CRTOOLS_IMAGE_DIR": str(tmp_path), "CRTOOLS_INIT_PID": "2"}
+    command = [*cgfs_command(), "criu-action", "--mirror", str(tmp_path)]
+    done = subprocess.run(command, check=False, env={**os.environ, **kthreadd}, capture_output=True, text=True)
+    assert_refused(done, "root cgroup")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_criu_restores_a_file_by_chown_chmod_and_one_write(filtered: Twin) -> None:
     """What cgroup.c of CRIU does to each property: open O_WRONLY, fchown, fchmod, one write of the stripped value."""
     path = filtered.mirror / "below" / EGRESS

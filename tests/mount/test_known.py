@@ -42,6 +42,22 @@ def test_each_foreign_change_is_seen_at_once(twin: Twin, hook: Hook) -> None:
 
 
 @every_hook
+def test_the_order_is_right_when_something_changes_above(twin: Twin, hook: Hook) -> None:
+    """In the inner cgroup one runs first (BPF_F_PREORDER), which is certain once it is not attached above, too."""
+    preorder = programs.ALLOW_MULTI | 1 << 6
+    inner = twin.native / "inner"
+    inner.mkdir()
+    path = twin.mirror / "inner" / CONTROL_FILE[hook]
+    with program(hook) as first, program(hook, salt=1) as second, program(hook, salt=2) as third:
+        programs.attach(twin.native, first, hook)
+        for prog_fd, flags in ((second, programs.ALLOW_MULTI), (third, programs.ALLOW_MULTI), (first, preorder)):
+            programs.attach(inner, prog_fd, hook, flags)
+        assert path.read_text().count("\n") == 3
+        programs.detach(twin.native, hook, first)
+        assert says(path, first, second, third)
+
+
+@every_hook
 def test_the_change_and_the_end_of_a_link_are_seen_at_once(twin: Twin, hook: Hook) -> None:
     path = twin.mirror / CONTROL_FILE[hook]
     with program(hook) as first, program(hook, salt=1) as second:

@@ -143,6 +143,11 @@ DIFFERENCES: tuple[Difference, ...] = (
         "cgroup2 can be asked for them by those only who had it open there",
     ),
     Difference(
+        "32-bit programs without large file support get EOVERFLOW from stat(2) of a control file and for a directory's "
+        "listing",
+        "the inode numbers of control files, and their places in the listing, are above cgroup2's own",
+    ),
+    Difference(
         "the open of a file that is being removed, with its cgroup or as a pressure file that is switched off, may be "
         "EIO or ESTALE, not ENOENT or ENODEV; chmod(2) and the like may be ESTALE",
         "the kernel opens cgroup2's file itself, after it was told which, and says EIO if it cannot; and what is not "
