@@ -43,7 +43,7 @@ def command() -> None:
     """
 
 
-@command.command("add")
+@command.command("add", short_help="Keep an object, with all its programs.")
 @click.argument("object_file", type=PATH, metavar="FILE.o")
 @click.option(
     "--mode", default="0600", callback=_mode, help="Who may use it, octal; 0644 is everybody.", show_default=True
@@ -82,7 +82,7 @@ def show(name: str, as_json: bool) -> None:
     _print(_named(name), as_json=as_json)
 
 
-@command.command("remove")
+@command.command("remove", short_help="Forget an object, or a pin.")
 @click.argument("name", metavar="TAG|NAME")
 def remove(name: str) -> None:
     """Forget a program: the object that holds it, with its other programs, or the pin. What is attached stays."""

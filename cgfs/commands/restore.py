@@ -25,7 +25,8 @@ from cgfs.store.objects import ObjectStore, programs_in
 @optional_cgroup_argument
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 def command(file: str, cgroup: Path | None, dry_run: bool) -> None:
-    """Make the control files at and below CGROUP (default: the mirror) say what the document FILE says.
+    """Make the control files at and below CGROUP (default: the only mirror) say what the document FILE (-: stdin)
+    says.
 
     All or nothing: what cannot be restored is named before anything is changed. The document's programs are
     added to the program store first, where it has any.

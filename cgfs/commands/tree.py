@@ -15,7 +15,7 @@ from cgfs.errors import printable
 @optional_cgroup_argument
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(cgroup: Path | None, as_json: bool) -> None:
-    """Show which cgroups have filters, at or below CGROUP, a directory of a mirror (default: the mirror)."""
+    """Show which cgroups have filters, at or below CGROUP, a directory of a mirror (default: the only mirror)."""
     top = hierarchy.only_mirror() if cgroup is None else cgroup
     found = hierarchy.filtered_cgroups(top)
     if as_json:
