@@ -137,13 +137,14 @@ def _in_running_order(target: Target, programs: tuple[AttachedProgram, ...]) -> 
 
 
 def _effective_above(target: Target) -> tuple[int, ...]:
-    """What runs for the parent of the cgroup; nothing, where that cannot be seen."""
+    """What runs for the parent of the cgroup; nothing, where that cannot be seen: above the root of a mount `..` is on
+    another file system.
+    """
     try:
-        parent = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target.cgroup_fd)
+        with Descriptor(os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target.cgroup_fd)) as parent:
+            return bpf.query(parent.fd, target.file.attach_type, effective=True)
     except OSError:
         return ()
-    with Descriptor(parent):
-        return bpf.query(parent, target.file.attach_type, effective=True)
 
 
 def places_of(own: tuple[int, ...], effective: tuple[int, ...], above: tuple[int, ...] | None = None) -> list[int]:

@@ -10,9 +10,10 @@ import errno
 import os
 from dataclasses import dataclass
 
-from cgfs._native import lib
+from cgfs._native import ffi, lib
 from cgfs.descriptor import Descriptor
 from cgfs.errors import check
+from cgfs.mountinfo import cgroup2_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,15 @@ def open_cgroup(mount_fd: int, id_: int) -> Descriptor:
 def open_root() -> Descriptor:
     """Open the root of all cgroups, or that of our cgroup namespace, wherever cgroup2 is mounted and whatever hides it.
 
-    Raises OSError: EPERM without CAP_SYS_ADMIN.
+    Raises OSError: EPERM without CAP_SYS_ADMIN, or where cgroup2 is mounted nowhere: then nobody says what its options
+    are, and to mount it, at no place even, would take them from it.
     """
-    return Descriptor(check(lib.cgfs_open_cgroup2(), "mounting cgroup2 at no place"))
+    options = cgroup2_options()
+    if options is None:
+        raise PermissionError(errno.EPERM, "cgroup2 is mounted nowhere here")
+    texts = [ffi.new("char[]", os.fsencode(option)) for option in options]
+    result = lib.cgfs_open_cgroup2(ffi.new("const char *[]", texts), len(texts))
+    return Descriptor(check(result, "mounting cgroup2 at no place"))
 
 
 def cgroup_id(cgroup_fd: int) -> int:

@@ -94,14 +94,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def mount_helper() -> None:
-    """Be mount.fuse.cgfs, and exit as mount(8) does: 1 the command line is wrong, 32 it could not be mounted."""
+    """Be mount.fuse.cgfs, and exit as mount(8) does: 1 the command line is wrong, 8 interrupted, 32 not mounted."""
     from cgfs.commands.mount import helper
 
-    _run(helper, "mount.fuse.cgfs", None, failure=32, misuse=1)
+    _run(helper, "mount.fuse.cgfs", None, failure=32, misuse=1, interrupted=8)
 
 
 def _run(
-    command: click.Command, name: str, arguments: list[str] | None, *, failure: int = 1, misuse: int = 2
+    command: click.Command,
+    name: str,
+    arguments: list[str] | None,
+    *,
+    failure: int = 1,
+    misuse: int = 2,
+    interrupted: int = 130,
 ) -> NoReturn:
     wishes = Wishes()
     if logging.lastResort is not None:
@@ -121,7 +127,7 @@ def _run(
         error.show()
         code = misuse
     except click.Abort:
-        code = 130
+        code = interrupted
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what could not be written has nowhere to go
         if wishes.debug:

@@ -33,9 +33,9 @@ _WORDS: dict[str, dict[str, Any]] = {
 
 _NOTHING = frozenset((
     "_netdev", "async", "atime", "auto", "defaults", "default_permissions", "diratime", "dirsync", "group", "iversion",
-    "lazytime", "loud", "noatime", "noauto", "nodev", "nodiratime", "noexec", "nofail", "noiversion", "nolazytime",
-    "norelatime", "nostrictatime", "nosuid", "nosymfollow", "nouser", "owner", "relatime", "silent", "strictatime",
-    "sync", "user", "users",
+    "lazytime", "loud", "mand", "noatime", "noauto", "nodev", "nodiratime", "noexec", "nofail", "noiversion",
+    "nolazytime", "nomand", "norelatime", "nostrictatime", "nosuid", "nosymfollow", "nouser", "owner", "relatime",
+    "silent", "strictatime", "sync", "user", "users",
 ))  # fmt: skip
 """Words of mount(8) and fstab(5) that change nothing: they say what is so anyway, what means nothing here, or are its
 own.

@@ -83,6 +83,14 @@ def cgroup2_mount() -> Path:
     raise OSError(errno.ENODEV, f"no cgroup2 mount is to be seen here: {advice}")
 
 
+def cgroup2_options() -> tuple[str, ...] | None:
+    """The options of cgroup2 (Documentation/admin-guide/cgroup-v2.rst), those of all its mounts, hidden or not; None
+    where there is no mount of it.
+    """
+    found = next((mount.options for mount in mounts() if mount.fstype == "cgroup2"), None)
+    return None if found is None else tuple(option for option in found if option not in ("rw", "ro"))
+
+
 def is_on(path: Path, fstype: str) -> bool:
     """Whether *path* is on a mounted file system of that type. Raises OSError where it cannot be reached."""
     return _is_on_any(path, [mount for mount in mounts() if mount.fstype == fstype])

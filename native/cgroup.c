@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Sources: open_by_handle_at(2); fsopen(2), fsconfig(2), fsmount(2), which have wrappers since glibc 2.36; kernfs_encode_fh and kernfs_export_ops in fs/kernfs/mount.c. */
+/* Sources: open_by_handle_at(2); fsopen(2), fsconfig(2), fsmount(2), which have wrappers since glibc 2.36; apply_cgroup_root_flags
+ * in kernel/cgroup/cgroup.c; kernfs_encode_fh and kernfs_export_ops in fs/kernfs/mount.c. */
 #include "cgroup.h"
 
 #include <errno.h>
@@ -36,13 +37,16 @@ static int open_root(int mount_fd)
 	return fd < 0 ? -errno : fd;
 }
 
-int cgfs_open_cgroup2(void)
+int cgfs_open_cgroup2(const char *const *flags, size_t n)
 {
 	int context = (int)syscall(SYS_fsopen, "cgroup2", FSOPEN_CLOEXEC), mount_fd = -1, fd;
+	long error = 0;
 
 	if (context < 0)
 		return -errno;
-	if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+	for (size_t i = 0; i < n && !error; i++)
+		error = syscall(SYS_fsconfig, context, FSCONFIG_SET_FLAG, flags[i], NULL, 0);
+	if (!error && syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		mount_fd = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0);
 	fd = mount_fd < 0 ? -errno : open_root(mount_fd);
 	close(context);

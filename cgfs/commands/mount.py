@@ -5,6 +5,7 @@ cgfs/daemon.py's.
 """
 
 import contextlib
+import fcntl
 import logging
 import logging.handlers
 import os
@@ -96,9 +97,11 @@ def _check_ready_fd(ready_fd: int, *, foreground: bool) -> None:
     if not foreground:
         raise click.UsageError("--ready-fd goes with --foreground; without that the command returns when it is ready")
     try:
-        os.fstat(ready_fd)
+        access = fcntl.fcntl(ready_fd, fcntl.F_GETFL) & os.O_ACCMODE
     except OSError as error:
         raise click.UsageError(f"--ready-fd {ready_fd}: no such descriptor is open") from error
+    if access == os.O_RDONLY:
+        raise click.UsageError(f"--ready-fd {ready_fd}: it is open for reading, and is to be written to")
 
 
 def _mount(

@@ -209,8 +209,8 @@ bool identity_is_own(const struct cgfs_caller *caller)
 {
 	uint64_t cgroup_ns;
 
-	return !identity_init() && same_as_own(caller) && !namespace_id(caller->tid, "cgroup", &cgroup_ns) &&
-	       cgroup_ns == own.namespaces.cgroup;
+	return !identity_init() && same_as_own(caller) &&
+	       !namespace_id(identity_visible_tid(caller->tid), "cgroup", &cgroup_ns) && cgroup_ns == own.namespaces.cgroup;
 }
 
 /* setfsuid() and setfsgid() do not say whether they failed: only the next call does. */

@@ -154,7 +154,7 @@ static int device_of_mount(struct cgfs_mirror *mirror)
 	return 0;
 }
 
-/* Nothing is mounted if it fails. */
+/* Nothing is mounted if it fails, but where somebody mounts over it in this very moment. */
 static int mount_mirror(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
 {
 	char data[160];

@@ -1,6 +1,7 @@
 """The overlay: one real daemon for the tests of a module."""
 
 import contextlib
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,3 +50,21 @@ class Twin:
 def twin(overlay: Overlay, tmp_cgroup: Path) -> Twin:
     """A fresh cgroup with its path on cgroup2 and its path on the mirror."""
     return Twin(tmp_cgroup, overlay.path(tmp_cgroup))
+
+
+def remount(mountpoint: Path, options: set[str]) -> None:
+    """Give the mount exactly these options; mount(8) would add the present ones if it were told the directory only."""
+    command = ["mount", "-o", ",".join(["remount", *sorted(options)]), "cgroup2", str(mountpoint)]
+    subprocess.run(command, check=True, timeout=60)
+
+
+@pytest.fixture
+def nsdelegate(cgroup2: Path) -> Iterator[None]:
+    """cgroup2 with namespaces as boundaries of delegation, as systemd mounts it, for the time of one test."""
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    present = next({*line[5].split(","), *line[-1].split(",")} for line in mounts if line[4] == str(cgroup2))
+    remount(cgroup2, present | {"nsdelegate"})
+    try:
+        yield
+    finally:
+        remount(cgroup2, present)

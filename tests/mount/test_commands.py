@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cgfs import bpffs, client, hierarchy
+from cgfs.mountinfo import cgroup2_options
 from tests.mount.conftest import StartOverlay, Twin
 from tests.support import programs
 from tests.support.bpftool import attached_ids, bpftool
@@ -189,6 +190,36 @@ def test_who_runs_what_is_right_where_the_same_programs_are_attached_above(twin:
     assert [each["id"] for each in shown] == ids
     assert [each["own"] for each in shown] == [True, True, False, False]
     assert [each["filter"] for each in shown] == [line_b, line_a, line_a, line_b]
+
+
+def test_show_leaves_the_options_of_cgroup2_alone(twin: Twin, nsdelegate: None) -> None:
+    """Whoever mounts cgroup2, anywhere, gives it other options, unless he names those that it has."""
+    before = cgroup2_options()
+    assert before is not None
+    assert "nsdelegate" in before
+    succeed("show", twin.mirror)
+    succeed("explain", twin.mirror, "egress")
+    assert cgroup2_options() == before
+
+
+def test_a_mirror_of_a_bind_mount_says_what_is_attached_to_its_root(
+    tmp_cgroup: Path, tmp_path: Path, start_overlay: StartOverlay
+) -> None:
+    """Of several programs the order is asked of the kernel; above that directory is no cgroup."""
+    bound = tmp_path / "bound"
+    bound.mkdir()
+    subprocess.run(["mount", "--bind", tmp_cgroup, bound], check=True)
+    try:
+        with start_overlay(source=bound) as overlay, programs.program(Hook.EGRESS, ALLOW) as fd:
+            file = overlay.mountpoint / CONTROL_FILE[Hook.EGRESS]
+            file.write_text("cbpf:1,6 0 0 1")
+            programs.attach(tmp_cgroup, fd, Hook.EGRESS)
+            expected = f"cbpf:1,6 0 0 1\nbpf:{programs.fdinfo_tag(fd)}\n"
+            assert (file.read_text(), file.stat().st_size) == (expected, len(expected))
+            file.write_text("none")
+            assert file.read_text() == "none\n"
+    finally:
+        subprocess.run(["umount", bound], check=True)
 
 
 def test_an_overridden_filter_is_not_in_force(twin: Twin, tmp_path: Path) -> None:

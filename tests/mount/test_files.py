@@ -364,24 +364,6 @@ def test_an_unprivileged_pressure_trigger_has_the_long_window_only(
 # --- cgroup namespaces ----------------------------------------------------------------------------------------------
 
 
-def remount(mountpoint: Path, options: set[str]) -> None:
-    """Give the mount exactly these options; mount(8) would add the present ones if it were told the directory only."""
-    command = ["mount", "-o", ",".join(["remount", *sorted(options)]), "cgroup2", str(mountpoint)]
-    subprocess.run(command, check=True, timeout=60)
-
-
-@pytest.fixture
-def nsdelegate(cgroup2: Path) -> Iterator[None]:
-    """cgroup2 with namespaces as boundaries of delegation, as systemd mounts it, for the time of one test."""
-    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    present = next({*line[5].split(","), *line[-1].split(",")} for line in mounts if line[4] == str(cgroup2))
-    remount(cgroup2, present | {"nsdelegate"})
-    try:
-        yield
-    finally:
-        remount(cgroup2, present)
-
-
 @Views
 def test_a_cgroup_namespace_bounds_the_files_that_are_opened_in_it(
     twin: Twin, channel: tuple[socket.socket, socket.socket], view: str, nsdelegate: None
