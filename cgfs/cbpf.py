@@ -134,8 +134,6 @@ def _check(program: Program) -> None:
         if problem:
             raise _invalid(f"instruction {index} {problem}")
         beyond = max((target for target in _successors(index, insn)), default=0) >= len(program)
-        if insn.op == Op.JA and insn.k >> 31:
-            raise _invalid(f"instruction {index} jumps back: there are no loops, as `protochain` would need")
         if beyond and index + 1 < len(program):
             raise _invalid(f"instruction {index} jumps beyond the end of the program")
     if program[-1].op not in RETURNS:
@@ -152,6 +150,8 @@ def _problem(insn: Instruction) -> str | None:
             return f"shifts by {insn.k} bits: 31 at most"
         case Op.LD_MEM | Op.LDX_MEM | Op.ST | Op.STX if insn.k >= MEMORY_SLOTS:
             return f"uses M[{insn.k}]: there are M[0] to M[{MEMORY_SLOTS - 1}]"
+        case Op.JA if insn.k >> 31:
+            return "jumps back: there are no loops, as `protochain` would need"
         case Op.LD_W_ABS | Op.LD_H_ABS | Op.LD_B_ABS | Op.LDX_MSH if insn.k >= _FIRST_EXTENSION_OFFSET:
             return (
                 f"loads at offset {insn.k}, one of Linux's extensions (ancillary data, negative offsets), "

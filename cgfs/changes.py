@@ -27,7 +27,7 @@ from cgfs.caller import Caller, Capability, Credentials
 from cgfs.control import Command, NoneCommand, SetProgram, SetText, program_line, text_line
 from cgfs.filters import Change
 from cgfs.locks import LockAmongProcesses, LockByKey, computing
-from cgfs.mirror import Mirror, split_control_node
+from cgfs.mirror import INDEX_BITS, Mirror, split_control_node
 from cgfs.notes import Stamp
 from cgfs.store import ProgramStore
 from cgfs.store.entry import User
@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 _UNPRIVILEGED_BPF_DISABLED = "/proc/sys/kernel/unprivileged_bpf_disabled"
 LOCKS = "/run/cgfs.lock"
 _LONGEST_IN_LOG = 200
-_INDEX_BITS = 7  # of a row of the table, in a node id
 _SWEEP_S = 60.0
 _TELL_S = 0.01
 _END = 0  # no node has that id
@@ -202,7 +201,7 @@ def _sweep_for_ever() -> None:
 
 def _number_of(target: Target, node: int) -> int:
     """The control file's, which is the same for each mirror that shows the cgroup."""
-    return target.cgroup_id << _INDEX_BITS | split_control_node(node)[1]
+    return target.cgroup_id << INDEX_BITS | split_control_node(node)[1]
 
 
 def _clear(opener: Credentials, target: Target) -> Change:

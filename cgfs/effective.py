@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cgfs import bpf, guard
 from cgfs.attached import places_of
@@ -75,21 +76,21 @@ def _path_of(fd: int) -> str:
 
 def in_force(chain: list[Ancestor], file: ControlFile) -> Iterator[InForce]:
     """What runs for chain[0], in that order."""
-    for prog_id, attached in _running(chain, file):
+    for prog_id, level, line in _running(chain, file):
         try:
             program = bpf.Program.by_id(prog_id)
         except FileNotFoundError:  # it was let go
             continue
-        own = attached is not None and attached.level.fd == chain[0].fd
+        own = level is not None and level.fd == chain[0].fd
         with program:
-            inside = None if attached is None else guard.inside_of(program, file, attached.level.cgroup_id)
-            if attached is not None and not own and (inside or _is_for(attached.level.cgroup_id, program)):
+            inside = None if level is None else guard.inside_of(program, file, level.cgroup_id)
+            if level is not None and not own and (inside or _is_for(level.cgroup_id, program)):
                 continue  # the kernel runs it here as well, and it lets everything through
             yield InForce(
-                cgroup=None if attached is None else attached.level.path,
+                cgroup=None if level is None else level.path,
                 own=own,
-                line=None if attached is None else attached.line,
-                flags=None if attached is None else attached.level.flags,
+                line=line,
+                flags=None if level is None else level.flags,
                 program=inside or program.info(),
                 guard_id=None if inside is None else prog_id,
                 counters=counters(program),
@@ -126,42 +127,38 @@ def read_lines(path: Path) -> tuple[str, ...]:
     return tuple(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
 
 
-@dataclass(frozen=True, slots=True)
-class _Attached:
-    """Where a program in force is attached, and what the control file there says of it."""
+class _Running(NamedTuple):
+    """A program that runs for a cgroup: where it is attached, None where that cannot be seen, and the line there."""
 
-    level: _Level
+    prog_id: int
+    level: _Level | None
     line: str | None
 
 
-_Running = list[tuple[int, _Attached | None]]
-"""The ids of what runs for a cgroup, in that order; where each is attached is None where that cannot be seen."""
-
-
-def _running(chain: list[Ancestor], file: ControlFile) -> _Running:
-    """What runs for chain[0]."""
-    running: _Running = []
+def _running(chain: list[Ancestor], file: ControlFile) -> list[_Running]:
+    """What runs for chain[0], in that order."""
+    running: list[_Running] = []
     for ancestor in reversed(chain):
         effective = bpf.query(ancestor.fd, file.attach_type, effective=True)
         running = _below(running, _Level(ancestor, file), effective)
     return running
 
 
-def _below(above: _Running, level: _Level, effective: tuple[int, ...]) -> _Running:
+def _below(above: list[_Running], level: _Level, effective: tuple[int, ...]) -> list[_Running]:
     """What runs at *level*: the kernel's list, and *above* is what runs at its parent's."""
     if level.ids:  # else what is attached to the nearest runs, whatever its flags
-        above = [each for each in above if each[1] is None or bpf.AttachFlags.ALLOW_MULTI in each[1].level.flags]
-    places = places_of(level.ids, effective, tuple(prog_id for prog_id, _ in above))
+        above = [each for each in above if each.level is None or bpf.AttachFlags.ALLOW_MULTI in each.level.flags]
+    places = places_of(level.ids, effective, tuple(each.prog_id for each in above))
     if not places:  # something was changed meanwhile, or what is above cannot be seen
-        return [(prog_id, _nearest(prog_id, level, above)) for prog_id in effective]
+        return [_nearest(prog_id, level, above) for prog_id in effective]
     begin = places[0]
     own = effective[begin : begin + len(level.ids)]
     lines = level.lines if len(level.lines) == len(own) else (None,) * len(own)
-    share: _Running = [(prog_id, _Attached(level, line)) for prog_id, line in zip(own, lines, strict=True)]
+    share = [_Running(prog_id, level, line) for prog_id, line in zip(own, lines, strict=True)]
     return above[:begin] + share + above[begin:]
 
 
-def _nearest(prog_id: int, level: _Level, above: _Running) -> _Attached | None:
+def _nearest(prog_id: int, level: _Level, above: list[_Running]) -> _Running:
     if prog_id in level.ids:
-        return _Attached(level, None)
-    return next((attached for other, attached in above if other == prog_id), None)
+        return _Running(prog_id, level, None)
+    return next((each for each in above if each.prog_id == prog_id), _Running(prog_id, None, None))

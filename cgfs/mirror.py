@@ -19,8 +19,10 @@ from cgfs.edge import OPERATIONS, Control
 ROOT_NODE = 1
 """The node id of the mirror's root, whatever the id of the cgroup that it shows."""
 
+INDEX_BITS = 7
+"""Of a row's index, in the node id of a control file."""
 _INDEX_SHIFT = 56
-_INDEX_MASK = 0x7F
+_INDEX_MASK = (1 << INDEX_BITS) - 1
 _DIRECTORY_MASK = (1 << _INDEX_SHIFT) - 1
 
 

@@ -160,25 +160,11 @@ int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *answer, uint32_t *map_ids
 	answer->created_by_uid = info.created_by_uid;
 	answer->n_maps = info.nr_map_ids;
 	answer->loaded_at_ns = info.load_time;
+	answer->btf_id = info.btf_id;
+	answer->debug_size = (uint64_t)info.nr_func_info * info.func_info_rec_size +
+			     (uint64_t)info.nr_line_info * info.line_info_rec_size;
 	memcpy(answer->tag, info.tag, sizeof(answer->tag));
 	memcpy(answer->name, info.name, sizeof(answer->name));
-	return 0;
-}
-
-int cgfs_prog_debug(int prog_fd, struct cgfs_prog_debug *answer)
-{
-	struct bpf_prog_info info;
-	int result;
-
-	memset(&info, 0, sizeof(info));
-	result = object_info(prog_fd, &info, sizeof(info));
-	if (result < 0)
-		return result;
-	*answer = (struct cgfs_prog_debug){
-		.btf_id = info.btf_id,
-		.size = (uint64_t)info.nr_func_info * info.func_info_rec_size +
-			(uint64_t)info.nr_line_info * info.line_info_rec_size,
-	};
 	return 0;
 }
 

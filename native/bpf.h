@@ -76,6 +76,8 @@ struct cgfs_prog_info {
 	uint32_t created_by_uid;
 	uint32_t n_maps;	/* how many there are, also if there was no room for all */
 	uint64_t loaded_at_ns;	/* on CLOCK_BOOTTIME */
+	uint64_t debug_size;	/* of what says where its functions and lines are; bytes */
+	uint32_t btf_id;	/* 0: none */
 	uint8_t tag[BPF_TAG_SIZE];
 	char name[BPF_OBJ_NAME_LEN];
 };
@@ -87,12 +89,6 @@ int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *info, uint32_t *map_ids, 
  * which the first capacity were written, or -errno.
  */
 int cgfs_prog_instructions(int prog_fd, void *buffer, uint32_t capacity);
-/* What a program keeps besides its instructions: its BTF (0: none), and where its functions and lines are, in bytes. */
-struct cgfs_prog_debug {
-	uint32_t btf_id;
-	uint64_t size;
-};
-int cgfs_prog_debug(int prog_fd, struct cgfs_prog_debug *answer);
 /* How many bytes the BTF with that id has, at most INT_MAX; or -errno. */
 int cgfs_btf_size(uint32_t id);
 /* Whether both are of one type, without maps, and have the same instructions: 1 or 0, or -errno. */

@@ -30,7 +30,10 @@ class VerifierError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """What the kernel says of a program. *loaded_at_ns* is on CLOCK_BOOTTIME, *uid* that of who loaded it."""
+    """What the kernel says of a program. *loaded_at_ns* is on CLOCK_BOOTTIME, *uid* that of who loaded it.
+
+    *btf_id* is 0 if it has no BTF, and *debug_bytes* say where its functions and lines are.
+    """
 
     id: int
     type: ProgType
@@ -39,6 +42,8 @@ class ProgramInfo:
     loaded_at_ns: int
     uid: int
     map_ids: tuple[int, ...]
+    btf_id: int
+    debug_bytes: int
 
 
 class Program(Descriptor):
@@ -131,12 +136,9 @@ class Program(Descriptor):
         """How many bytes of the kernel's it takes, without its maps: its own, and those of its BTF, which others may
         have, too. Source: bpf(2), BPF_OBJ_GET_INFO_BY_FD, btf_id, func_info and line_info.
         """
-        debug = ffi.new("struct cgfs_prog_debug *")
-        check(
-            lib.cgfs_prog_debug(self.fd, debug), f"asking for the BTF of the BPF program open as descriptor {self.fd}"
-        )
-        own = int(fdinfo(self.fd)["memlock"]) + debug.size
-        return {f"program {self.info().id}": own} | btf_memory(debug.btf_id)
+        info = self.info()
+        own = int(fdinfo(self.fd)["memlock"]) + info.debug_bytes
+        return {f"program {info.id}": own} | btf_memory(info.btf_id)
 
 
 def program_info(prog_fd: int) -> ProgramInfo:
@@ -167,6 +169,8 @@ def _info(prog_fd: int) -> ProgramInfo:
         loaded_at_ns=info.loaded_at_ns,
         uid=info.created_by_uid,
         map_ids=tuple(map_ids[0 : info.n_maps]),
+        btf_id=info.btf_id,
+        debug_bytes=info.debug_size,
     )
 
 

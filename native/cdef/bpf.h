@@ -100,16 +100,13 @@ struct cgfs_prog_info {
 	uint32_t created_by_uid;
 	uint32_t n_maps;
 	uint64_t loaded_at_ns;
+	uint64_t debug_size;
+	uint32_t btf_id;
 	uint8_t tag[...];
 	char name[...];
 };
 int cgfs_prog_info(int prog_fd, struct cgfs_prog_info *info, uint32_t *map_ids, uint32_t capacity);
 int cgfs_prog_instructions(int prog_fd, void *buffer, uint32_t capacity);
-struct cgfs_prog_debug {
-	uint32_t btf_id;
-	uint64_t size;
-};
-int cgfs_prog_debug(int prog_fd, struct cgfs_prog_debug *answer);
 int cgfs_btf_size(uint32_t id);
 int cgfs_prog_does_the_same(int prog_fd, int other_fd);
 int cgfs_prog_bind_map(int prog_fd, int map_fd);

@@ -19,9 +19,10 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include "hash.h"
 #include "user.h"
 
-#define N_BUCKETS 64
+#define BUCKET_BITS 6
 
 struct holder {
 	struct holder *next;
@@ -33,7 +34,7 @@ struct descriptors {
 	unsigned long limit;				/* what the daemon may have; constant */
 	_Atomic(unsigned long) n_all;			/* also read without the lock */
 	pthread_mutex_t lock;				/* guards what follows; taken before no other */
-	struct holder *buckets[N_BUCKETS];
+	struct holder *buckets[1 << BUCKET_BITS];
 };
 
 int descriptors_create(struct cgfs_mirror *mirror)
@@ -57,7 +58,7 @@ void descriptors_destroy(struct cgfs_mirror *mirror)
 
 	if (!descriptors)
 		return;
-	for (unsigned int i = 0; i < N_BUCKETS; i++) {
+	for (unsigned int i = 0; i < 1u << BUCKET_BITS; i++) {
 		while (descriptors->buckets[i]) {
 			struct holder *next = descriptors->buckets[i]->next;
 
@@ -73,7 +74,7 @@ void descriptors_destroy(struct cgfs_mirror *mirror)
 /* Where the holder is linked, or NULL is where there is none. Called with the lock held. */
 static struct holder **find(struct descriptors *descriptors, uint64_t user)
 {
-	struct holder **link = &descriptors->buckets[user % N_BUCKETS];
+	struct holder **link = &descriptors->buckets[hash_id(user, BUCKET_BITS)];
 
 	while (*link && (*link)->user != user)
 		link = &(*link)->next;

@@ -110,15 +110,21 @@ static bool is_core_file(const char *name)
 	return strncmp(name, "cgroup.", 7) == 0;
 }
 
-/* The names of the files that may have come or gone, while the directory stays. */
-static void expire_files(struct cgfs_mirror *mirror, uint64_t dir)
+/*
+ * The names of the files that may have come or gone, while the directory stays; where it was removed, of all. For a file that
+ * was open then stays in the kernel's cache when it is closed, and its directory with it, for which a descriptor is kept
+ * (removed.c): what is expired goes at once.
+ */
+static void expire_files(struct cgfs_mirror *mirror, uint64_t dir, bool removed)
 {
 	const char *name;
 
 	if (inval_listing(mirror, dir))
 		return;
+	for (size_t i = 0; removed && i < mirror->n_control_names; i++)
+		expire_name(mirror, dir, mirror->control_names[i]);
 	for (size_t i = 0; names_next(mirror, &i, &name) && !lanes_have_ended(stale_lanes(mirror));) {
-		if (!is_core_file(name))
+		if (removed || !is_core_file(name))
 			expire_name(mirror, dir, name);
 	}
 }
@@ -142,22 +148,6 @@ static void expire_files_of_children(struct cgfs_mirror *mirror, uint64_t node)
 	closedir(dir);
 }
 
-/*
- * A file that was open when its directory was removed stays in the kernel's cache when it is closed, and its directory
- * with it, for which a descriptor is kept (removed.c): what is expired goes at once.
- */
-static void expire_all_files(struct cgfs_mirror *mirror, uint64_t dir)
-{
-	const char *name;
-
-	if (inval_listing(mirror, dir))
-		return;
-	for (size_t i = 0; i < mirror->n_control_names; i++)
-		expire_name(mirror, dir, mirror->control_names[i]);
-	for (size_t i = 0; names_next(mirror, &i, &name) && !lanes_have_ended(stale_lanes(mirror));)
-		expire_name(mirror, dir, name);
-}
-
 void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand)
 {
 	switch ((enum expiry)errand->what) {
@@ -169,10 +159,10 @@ void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand)
 		watch_note_expired(mirror, errand->child);
 		break;
 	case EXPIRE_FILES:
-		expire_files(mirror, errand->node);
+		expire_files(mirror, errand->node, false);
 		break;
 	case EXPIRE_ALL_FILES:
-		expire_all_files(mirror, errand->node);
+		expire_files(mirror, errand->node, true);
 		break;
 	case EXPIRE_CHILDREN:
 		expire_files_of_children(mirror, errand->node);

@@ -323,13 +323,12 @@ def test_a_removed_cgroup_is_enodev(target: Target, tmp_cgroup: Path) -> None:
 
 
 def test_lines_are_in_the_order_in_which_programs_run(egress: Target, tmp_cgroup: Path) -> None:
-    preorder = 1 << 6  # BPF_F_PREORDER
     with program(egress, salt=1) as first, program(egress, salt=2) as second, program(egress, salt=3) as early:
         programs.attach(tmp_cgroup, first.fd, Hook.EGRESS)
         programs.attach(tmp_cgroup, second.fd, Hook.EGRESS)
         assert content(egress) == line(first) + line(second)
         try:
-            programs.attach(tmp_cgroup, early.fd, Hook.EGRESS, programs.ALLOW_MULTI | preorder)
+            programs.attach(tmp_cgroup, early.fd, Hook.EGRESS, programs.ALLOW_MULTI | programs.PREORDER)
         except OSError as error:
             assert error.errno == errno.EINVAL  # before Linux 6.15 there is one order only
             return

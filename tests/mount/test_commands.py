@@ -174,14 +174,13 @@ def test_show_says_what_is_in_force_and_where_it_comes_from(twin: Twin, tmp_path
 
 def test_who_runs_what_is_right_where_the_same_programs_are_attached_above(twin: Twin) -> None:
     """The inner cgroup's own B runs before its A (BPF_F_PREORDER). The outer one's run as they were attached."""
-    preorder = 1 << 6
     inner = twin.native / "inner"
     inner.mkdir()
     with programs.program(Hook.EGRESS, ALLOW, salt=1) as a, programs.program(Hook.EGRESS, ALLOW, salt=2) as b:
         programs.attach(twin.native, a, Hook.EGRESS)
         programs.attach(twin.native, b, Hook.EGRESS)
         programs.attach(inner, a, Hook.EGRESS)
-        programs.attach(inner, b, Hook.EGRESS, programs.ALLOW_MULTI | preorder)
+        programs.attach(inner, b, Hook.EGRESS, programs.ALLOW_MULTI | programs.PREORDER)
         line_a, line_b = (f"bpf:{programs.fdinfo_tag(fd)}" for fd in (a, b))
         ids = [programs.fdinfo_id(fd) for fd in (b, a, a, b)]
         assert effective_ids(inner, Hook.EGRESS) == ids

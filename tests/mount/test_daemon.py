@@ -13,7 +13,7 @@ import pytest
 from cgfs.daemon import settings_of
 from cgfs.mount_options import MountOptions
 from tests.support.child import Child, run
-from tests.support.command import assert_refused, called, cgfs, daemons_of, foreground, succeed
+from tests.support.command import assert_refused, called, cgfs, daemons_of, foreground, in_mount_namespace, succeed
 from tests.support.daemon import cgfs_command, is_overlay, mount_of
 from tests.support.places import public_directory
 from tests.support.threads import stop
@@ -199,16 +199,14 @@ def test_mount_mounts_it_as_fstab_says(mountpoint: Path, tmp_cgroup: Path, sourc
         /bin/umount "$3"
     """
     where = source or str(tmp_cgroup)
-    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", helper, where]
-    done = called([*unshared, str(mountpoint)])
+    done = in_mount_namespace(script, helper, where, str(mountpoint))
     assert (done.returncode, done.stderr) == (0, ""), done
     assert done.stdout.endswith("none\nfuse.cgfs\n")
 
 
 def test_a_daemon_that_cannot_mount_or_cannot_serve_leaves_nothing(mountpoint: Path) -> None:
-    without_fuse = f'mount --bind /dev/null /dev/fuse; exec "$0" mount {mountpoint}'
-    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-c", without_fuse, *cgfs_command()]
-    assert_refused(called(unshared), "cannot mount a mirror", str(mountpoint))
+    without_fuse = f'mount --bind /dev/null /dev/fuse; exec "$@" mount {mountpoint}'
+    assert_refused(in_mount_namespace(without_fuse, *cgfs_command()), "cannot mount a mirror", str(mountpoint))
     unanswered = ["env", "PATH=/nonexistent", *cgfs_command(), "mount", str(mountpoint)]
     assert_refused(called(unanswered), "cat")  # which is to read the first file of the new mount
 
@@ -274,8 +272,7 @@ def test_a_daemon_finds_its_mirror_among_hundreds_of_file_systems(mountpoint: Pa
         cat "$3/log"
         ! grep "$3/mirror " /proc/self/mountinfo
     """
-    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh"]
-    done = called([*unshared, *cgfs_command(), str(tmp_cgroup), str(mountpoint)])
+    done = in_mount_namespace(script, *cgfs_command(), str(tmp_cgroup), str(mountpoint))
     assert (done.returncode, done.stderr) == (0, ""), done
     minor, *log = done.stdout.splitlines()
     assert int(minor) > 255
@@ -297,8 +294,7 @@ def test_a_daemon_that_cannot_serve_unmounts_nothing_below_its_mirror(tmp_cgroup
         if "$1" mount "$2" "$2"; then exit 1; fi
         grep -c " $2 " /proc/self/mountinfo
     """
-    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh"]
-    done = called([*unshared, *cgfs_command(), str(tmp_cgroup)])
+    done = in_mount_namespace(script, *cgfs_command(), str(tmp_cgroup))
     assert (done.returncode, done.stdout) == (0, "1\n1\n"), done
     assert "/run/cgfs-bpf" in done.stderr
 

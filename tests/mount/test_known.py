@@ -44,7 +44,7 @@ def test_each_foreign_change_is_seen_at_once(twin: Twin, hook: Hook) -> None:
 @every_hook
 def test_the_order_is_right_when_something_changes_above(twin: Twin, hook: Hook) -> None:
     """In the inner cgroup one runs first (BPF_F_PREORDER), which is certain once it is not attached above, too."""
-    preorder = programs.ALLOW_MULTI | 1 << 6
+    preorder = programs.ALLOW_MULTI | programs.PREORDER
     inner = twin.native / "inner"
     inner.mkdir()
     path = twin.mirror / "inner" / CONTROL_FILE[hook]

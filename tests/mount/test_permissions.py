@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.mount.test_attach import line, passes
 from tests.support import control, programs
 from tests.support.bpftool import attached_ids
 from tests.support.child import Child, run
+from tests.support.command import in_mount_namespace
 from tests.support.control import error_of, opened
 from tests.support.daemon import cgfs_command
 from tests.support.network import can_create_socket
@@ -306,7 +306,6 @@ def test_where_unprivileged_users_may_load_bpf_it_is_on_by_itself(tmp_cgroup: Pa
         cat net.socket_create_filter
         cd /
     """
-    arguments = [*cgfs_command(), str(tmp_cgroup), str(public_directory() / "setting-0"), str(ALICE.uid)]
-    unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", *arguments]
-    done = subprocess.run(unshared, capture_output=True, text=True, check=False, timeout=90)
+    mountpoint = public_directory() / "setting-0"
+    done = in_mount_namespace(script, *cgfs_command(), str(tmp_cgroup), str(mountpoint), str(ALICE.uid))
     assert (done.returncode, done.stdout) == (0, "refused: 1\nnone\nfamilies:inet\n"), done

@@ -21,6 +21,11 @@ def called(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=90, env=environment)
 
 
+def in_mount_namespace(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run sh(1) in a mount namespace of its own. The script has *arguments* as $1, $2, and ends at the first error."""
+    return called(["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", *arguments])
+
+
 def succeed(*arguments: str | Path) -> str:
     """Run `cgfs`, which has to say nothing on stderr and exit with 0. Returns its stdout."""
     done = cgfs(*arguments)

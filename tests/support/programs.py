@@ -36,6 +36,7 @@ BPF_PROG_TYPE_SOCKET_FILTER = 1
 ALLOW_OVERRIDE = 1
 ALLOW_MULTI = 2
 REPLACE = 4
+PREORDER = 1 << 6
 QUERY_EFFECTIVE = 1
 
 _LOG_ERRORS_ONLY = 4  # BPF_LOG_STATS: not each instruction, which for a long program is more than a log holds
