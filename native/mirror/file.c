@@ -309,8 +309,10 @@ void handle_write(struct request *request)
 		taken = write_pid(request, file, (const char *)(in + 1), in->size);
 	else
 		taken = write_as_caller(request, file, (const char *)(in + 1), in->size);
-	if (taken >= 0 && node_kind(file->node) == KIND_SWITCH)
+	if (taken >= 0 && node_kind(file->node) == KIND_SWITCH) {
+		switch_find(request->mirror, node_kernfs_id(request->mirror, file->node));
 		watch_settle(request->mirror);
+	}
 	file_put(file);
 	out.size = taken;
 	if (taken < 0)

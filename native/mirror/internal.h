@@ -62,7 +62,8 @@ struct cgfs_mirror {
 	unsigned int n_readers;		/* threads that read the connection when nothing waits; tests have one, for the order */
 	int fuse_fd;		/* the connection, from which requests are read */
 	int notify_fd;		/* a clone of it, for notifications only: what is read from a clone can be answered there only */
-	int source_fd;		/* O_RDONLY directory: SOURCE; every file is opened by its handle beside it */
+	int seen_fd;		/* O_RDONLY directory: SOURCE, where everybody sees it; for paths that others are told */
+	int source_fd;		/* the same on a copy of the mount, our own; every file is opened by its handle beside it */
 	uint64_t source_id;	/* the cgroup id that node 1 stands for */
 	char *mountpoint;
 	dev_t device;		/* what st_dev is on the mirror */
@@ -430,8 +431,8 @@ bool is_switch(const char *name);
 /* Somebody wrote to the file of that name in the directory dir (a node): if it is a switch, what comes of it is made known. */
 void switch_written(struct cgfs_mirror *mirror, const char *name, uint64_t dir);
 /*
- * The same for the file with that kernfs id, where the event did not say its name and directory: the kernel had dropped the
- * name, and found the file by handle, as it does for the mirror. Takes locks of directories.
+ * The same for the file with that kernfs id: of a write here, which is no event, or where the event did not say its name and
+ * directory, since the kernel had dropped the name, and found the file by handle. Takes locks of directories.
  */
 void switch_find(struct cgfs_mirror *mirror, uint64_t file);
 

@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <linux/mount.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 #define OLDEST_MINOR 36		/* Linux 5.17, since when fanotify says which file an event is about (watch.c) */
@@ -80,16 +82,24 @@ static int copy_untouched(struct cgfs_mirror *mirror, const struct cgfs_untouche
 	return error || mirror->untouched.content ? error : -ENOMEM;
 }
 
+/* The copy of the mount is in no namespace, and private once its first descriptor is closed; it ends with the last one. */
 static int open_source(struct cgfs_mirror *mirror, const char *source)
 {
+	CLEANUP_FD int copy = -1;
 	struct statfs st;
 
-	mirror->source_fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (mirror->source_fd < 0 || fstatfs(mirror->source_fd, &st) < 0)
+	mirror->seen_fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mirror->seen_fd < 0 || fstatfs(mirror->seen_fd, &st) < 0)
 		return -errno;
 	if (st.f_type != CGROUP2_SUPER_MAGIC)
 		return -EINVAL;
 	mirror->read_only = st.f_flags & ST_RDONLY;
+	copy = (int)syscall(SYS_open_tree, mirror->seen_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (copy < 0)
+		return -errno;
+	mirror->source_fd = openat(copy, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mirror->source_fd < 0)
+		return -errno;
 	return kernfs_id_at(mirror->source_fd, "", AT_EMPTY_PATH, &mirror->source_id);
 }
 
@@ -224,7 +234,7 @@ int mirror_create(const struct cgfs_mirror_options *options, struct cgfs_mirror 
 		return -ENOMEM;
 	mirror->handle = dispatch;
 	mirror->n_readers = readers_of_this_machine();
-	mirror->fuse_fd = mirror->notify_fd = mirror->source_fd = -1;
+	mirror->fuse_fd = mirror->notify_fd = mirror->source_fd = mirror->seen_fd = -1;
 	error = copy_control_names(mirror, options);
 	if (!error)
 		error = copy_attach_types(mirror, options);
@@ -316,6 +326,7 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 	free_texts(mirror->control_names);
 	free_texts(mirror->note_names);
 	free(mirror->control_attach_types);
+	close_fd(&mirror->seen_fd);
 	free((char *)(uintptr_t)mirror->untouched.content);
 	free(mirror->mountpoint);
 	free(mirror);
@@ -323,7 +334,7 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 
 int cgfs_mirror_mount_fd(const struct cgfs_mirror *mirror)
 {
-	return mirror->source_fd;
+	return mirror->seen_fd;
 }
 
 uint64_t cgfs_mirror_device(const struct cgfs_mirror *mirror)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The files that bring others, and take them away, by what is written to them. The kernel makes and removes those others
- * without an event; the write that made it do so is one.
+ * without an event; the write that made it do so is one, if others wrote.
  *
  * Sources: cgroup_pressure_write, cgroup_subtree_control_write and cgroup_type_write in kernel/cgroup/cgroup.c.
  */

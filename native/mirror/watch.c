@@ -3,7 +3,9 @@
  * Sees, by fanotify, what others do on cgroup2, so that the kernel need not ask about each name again and again.
  *
  * The events name directories and files by handle, which is the kernfs id. What this process has done is known to
- * the kernel already, but for the files that come and go by what is written to others (switches.c).
+ * the kernel already. What it writes, and what the kernel writes in its stead (passthrough), is no event here: all that goes
+ * by a copy of cgroup2's mount that is nobody else's, which is left out. So the queue is empty as long as nobody else does
+ * anything, and what was seen before is so (watch_has_counted()).
  *
  * Sources: fanotify(7); kernfs_notify_workfn in fs/kernfs/file.c.
  */
@@ -20,6 +22,7 @@
 #include "monotonic.h"
 
 #define MASK (FAN_CREATE | FAN_DELETE | FAN_ATTRIB | FAN_MODIFY | FAN_ONDIR)
+#define LEAVE_OUT (FAN_MARK_ADD | FAN_MARK_MOUNT | FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY)
 /*
  * After events no more are read for so long: the kernel merges those that say the same, and who writes to cgroup2 in
  * a loop does not wake this thread each time.
@@ -360,7 +363,9 @@ static int open_descriptors(struct cgfs_mirror *mirror)
 	watch->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (watch->wake_fd < 0)
 		return -errno;
-	return fanotify_mark(watch->fan_fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, MASK, mirror->source_fd, NULL) < 0 ? -errno : 0;
+	if (fanotify_mark(watch->fan_fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, MASK, mirror->source_fd, NULL) < 0)
+		return -errno;
+	return fanotify_mark(watch->fan_fd, LEAVE_OUT, FAN_MODIFY, mirror->source_fd, NULL) < 0 ? -errno : 0;
 }
 
 int watch_start(struct cgfs_mirror *mirror)

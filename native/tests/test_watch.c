@@ -201,7 +201,7 @@ TEST(watch_tells_of_hidden_files_where_the_kernel_has_no_name_of_what_hides_them
 	struct fixture f;
 
 	fixture_open(&f, "cgroup.pressure");
-	nameless.mount_fd = f.connection.mirror->source_fd;
+	nameless.mount_fd = cgfs_mirror_mount_fd(f.connection.mirror);
 	nameless.id = listed_id(f.child, "cgroup.pressure");
 	CHECK(is_nameless());
 	by_another(hide_pressure_by_handle, f.file);

@@ -11,6 +11,7 @@ from tests.support.cgroups import cgroup_id, processes
 from tests.support.child import Child, run
 from tests.support.daemon import Overlay, mount_of
 from tests.support.programs import CONTROL_FILE
+from tests.support.syscalls import MS_BIND, mount, umount
 from tests.support.users import ALICE
 
 pytestmark = pytest.mark.parametrize("overlay", [(), ("nopassthrough",)], indirect=True, ids=["passthrough", "direct"])
@@ -85,6 +86,23 @@ def test_a_cgroup_is_removed_with_its_control_files_in_it(twin: Twin) -> None:
     (twin.mirror / "a").rmdir()
     assert not (twin.native / "a").exists()
     assert not (twin.mirror / "a").exists()
+
+
+def test_what_is_mounted_on_a_directory_of_cgroup2_does_not_show(twin: Twin) -> None:
+    covered, mirrored = twin.native / "covered", twin.mirror / "covered"
+    covered.mkdir()
+    (twin.native / "other").mkdir()
+    own = cgroup_id(covered)
+    for source in (twin.native / "other", Path("/proc")):
+        mount(str(source), str(covered), None, MS_BIND)
+        try:
+            assert covered.stat().st_ino == source.stat().st_ino != own == cgroup_id(mirrored)
+            (mirrored / "inner").mkdir()
+            assert {"cgroup.procs", "inner"} < set(os.listdir(mirrored))
+            (mirrored / "inner").rmdir()
+        finally:
+            umount(str(covered))
+    mirrored.rmdir()
 
 
 def test_every_user_may_use_the_mirror(twin: Twin) -> None:

@@ -25,6 +25,7 @@ from tests.support.cgroups import cgroup2_mount
 from tests.support.waiting import DEADLINE_S, Overdue, until
 from tests.support.watchdog import Watchdog, abort_mount
 
+_ON_CGROUP2 = "cgroup2:"
 SUSPICIOUS = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback|Sanitizer|runtime error")
 
 
@@ -197,11 +198,12 @@ class Overlay:
 
     def _is_file(self, target: str) -> bool:
         """Whether *target*, of a descriptor, is a file of cgroup2, removed or not."""
-        return target.startswith(f"{self.source}/") and "." in target.rpartition("/")[2]
+        return target.startswith(_ON_CGROUP2) and "." in target.rpartition("/")[2]
 
     def _is_directory(self, target: str) -> bool:
         """Whether it is a directory of cgroup2, and there."""
-        return f"{target}/".startswith(f"{self.source}/") and Path(target).is_dir()
+        path = target.removeprefix(_ON_CGROUP2)  # on the mount, or on the daemon's copy of it
+        return path != target and (Path(path).is_dir() or Path(f"{self.source}{path}").is_dir())
 
     def _clean_up(self) -> None:
         """Whatever happened: no process and no mount stay."""
@@ -217,7 +219,8 @@ class Overlay:
 
 def _target_of(descriptor: Path) -> str:
     try:
-        return str(descriptor.readlink())
+        on_cgroup2 = descriptor.stat().st_dev == cgroup2_mount().stat().st_dev
+        return f"{_ON_CGROUP2 if on_cgroup2 else ''}{descriptor.readlink()}"
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
