@@ -32,10 +32,9 @@ struct backing {
 	LIST_ENTRY(backing) in_bucket;
 	TAILQ_ENTRY(backing) in_unused;
 	uint64_t node;
-	int path_fd;			/* for the attributes, should the file be removed while it is open; -1: none is kept */
 	uint64_t user;			/* in use: for whom it is kept */
-	uint64_t removals;		/* watch_removals() before the file was looked for here */
-	struct timespec until;		/* and how long that is believed */
+	struct look look;		/* the descriptor is for the attributes, should the file be removed while it is open */
+	struct timespec until;		/* how long that is believed */
 	int id;
 	unsigned int count;
 };
@@ -86,7 +85,7 @@ void backings_destroy(struct cgfs_mirror *mirror)
 
 		while ((backing = LIST_FIRST(&backings->buckets[i]))) {
 			LIST_REMOVE(backing, in_bucket);
-			close_fd(&backing->path_fd);
+			close_fd(&backing->look.path_fd);
 			free(backing);	/* the id ends with the connection */
 		}
 	}
@@ -118,8 +117,33 @@ static void forget_oldest(struct cgfs_mirror *mirror)
 	unused_take(backings, oldest);
 	LIST_REMOVE(oldest, in_bucket);
 	ioctl(mirror->fuse_fd, FUSE_DEV_IOC_BACKING_CLOSE, &id);
-	close_fd(&oldest->path_fd);
+	close_fd(&oldest->look.path_fd);
 	free(oldest);
+}
+
+/* --- looks ------------------------------------------------------------------------------------------------------------- */
+
+int look_for_file(const struct request *request, struct look *look)
+{
+	const struct cgfs_mirror *mirror = request->mirror;
+	struct stat st;
+	int fd;
+
+	look->counts = watch_counts(mirror);
+	fd = node_open_path(mirror, request->header->nodeid);
+	if (fd < 0)
+		return fd;
+	look->path_fd = fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	look->owner = st.st_uid;
+	look->mode = st.st_mode;
+	return 0;
+}
+
+void look_end(struct look *look)
+{
+	close_fd(&look->path_fd);
 }
 
 /* --- what file.c calls ------------------------------------------------------------------------------------------------ */
@@ -139,7 +163,7 @@ static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd
 		free(backing);
 		return error;
 	}
-	*backing = (struct backing){ .node = node, .path_fd = -1, .id = id };
+	*backing = (struct backing){ .node = node, .look = NO_LOOK, .id = id };
 	LIST_INSERT_HEAD(bucket_of(mirror->backings, node), backing, in_bucket);
 	unused_add(mirror->backings, backing);
 	*created = backing;
@@ -152,9 +176,9 @@ static int use(struct cgfs_mirror *mirror, struct backing *backing, uint64_t use
 	if (!backing->count++) {
 		unused_take(mirror->backings, backing);
 		backing->user = user;
-		if (backing->path_fd >= 0 && !descriptors_take(mirror, user, 1)) {
-			close(backing->path_fd);
-			backing->path_fd = -1;
+		if (backing->look.path_fd >= 0 && !descriptors_take(mirror, user, 1)) {
+			close(backing->look.path_fd);
+			backing->look.path_fd = -1;
 		}
 	}
 	return backing->id;
@@ -162,12 +186,21 @@ static int use(struct cgfs_mirror *mirror, struct backing *backing, uint64_t use
 
 static bool is_believed(const struct cgfs_mirror *mirror, const struct backing *backing)
 {
-	return backing->removals == watch_removals(mirror) && !is_past(&backing->until);
+	return backing->look.counts.removals == watch_removals(mirror) && !is_past(&backing->until);
 }
 
-/* The id of a backing whose file is certainly there; 0: there is none. */
-static int get_again(struct cgfs_mirror *mirror, uint64_t node, uint64_t user, bool is_there)
+static bool is_owned(const struct request *request, const struct backing *backing, mode_t needed)
 {
+	const struct look *look = &backing->look;
+
+	return look->counts.attributes == watch_counts(request->mirror).attributes &&
+	       identity_owner_may(&request->caller, look->owner, look->mode, needed);
+}
+
+/* The id of a backing whose file is certainly there, and the caller's, if that is needed; 0: there is none. */
+static int get_again(const struct request *request, uint64_t user, bool is_there, mode_t needed)
+{
+	struct cgfs_mirror *mirror = request->mirror;
 	struct backings *backings = mirror->backings;
 	struct backing *backing;
 	int id = 0;
@@ -175,43 +208,58 @@ static int get_again(struct cgfs_mirror *mirror, uint64_t node, uint64_t user, b
 	if (!is_there && !watch_has_counted(mirror))
 		return 0;
 	pthread_mutex_lock(&backings->lock);
-	backing = find(backings, node);
-	if (backing && backing->path_fd >= 0 && (is_there || is_believed(mirror, backing)))
+	backing = find(backings, request->header->nodeid);
+	if (backing && backing->look.path_fd >= 0 && (is_there || is_believed(mirror, backing)) &&
+	    (!needed || is_owned(request, backing, needed)))
 		id = use(mirror, backing, user);
 	pthread_mutex_unlock(&backings->lock);
 	return id;
 }
 
-int backing_get(const struct request *request, int *path_fd, bool is_there)
+int backing_get_owned(const struct request *request, mode_t needed)
+{
+	return get_again(request, descriptor_user(request), false, needed);
+}
+
+/* The look, its descriptor included, in place of the former one; if it is one more, that user is charged for it. Lock held. */
+static void keep_look(struct cgfs_mirror *mirror, struct backing *backing, uint64_t user, struct look *look)
+{
+	struct look former = backing->look;
+
+	backing->look = *look;
+	backing->until = after_ms(BELIEVED_MS);
+	if (former.path_fd < 0) {
+		if (!descriptors_take(mirror, user, 1)) {
+			backing->look.path_fd = -1;
+			return;
+		}
+		backing->user = user;
+	}
+	look->path_fd = former.path_fd;
+}
+
+int backing_get(const struct request *request, struct look *look, bool is_there)
 {
 	struct cgfs_mirror *mirror = request->mirror;
 	struct backings *backings = mirror->backings;
-	uint64_t node = request->header->nodeid, user = descriptor_user(request), removals = watch_removals(mirror);
-	bool looks = *path_fd < 0;
-	int result = looks ? get_again(mirror, node, user, is_there) : 0;
+	uint64_t node = request->header->nodeid, user = descriptor_user(request);
+	bool looks = look->path_fd < 0;
+	int result = looks ? get_again(request, user, is_there, 0) : 0;
 	struct backing *backing;
 
 	if (result)
 		return result;
 	if (looks)
-		*path_fd = node_open_path(mirror, node);
-	if (*path_fd < 0)
-		return *path_fd;
+		result = look_for_file(request, look);
+	if (result)
+		return result;
 	pthread_mutex_lock(&backings->lock);
 	backing = find(backings, node);
 	if (!backing)
-		result = backing_create(mirror, node, *path_fd, &backing);
+		result = backing_create(mirror, node, look->path_fd, &backing);
 	if (!result) {
 		result = use(mirror, backing, user);
-		if (looks) {
-			backing->removals = removals;
-			backing->until = after_ms(BELIEVED_MS);
-		}
-		if (backing->path_fd < 0 && descriptors_take(mirror, user, 1)) {
-			backing->path_fd = *path_fd;
-			backing->user = user;
-			*path_fd = -1;
-		}
+		keep_look(mirror, backing, user, look);
 	}
 	pthread_mutex_unlock(&backings->lock);
 	return result;
@@ -226,11 +274,11 @@ void backing_put(struct cgfs_mirror *mirror, uint64_t node)
 	pthread_mutex_lock(&backings->lock);
 	backing = find(backings, node);
 	if (backing && backing->count && !--backing->count) {
-		if (backing->path_fd >= 0)
+		if (backing->look.path_fd >= 0)
 			descriptors_give(mirror, backing->user, 1);
-		if (backing->removals != watch_removals(mirror)) {
-			removed_fd = backing->path_fd;
-			backing->path_fd = -1;
+		if (backing->look.counts.removals != watch_removals(mirror)) {
+			removed_fd = backing->look.path_fd;
+			backing->look.path_fd = -1;
 		}
 		unused_add(backings, backing);
 		if (backings->n_unused > backings->max_unused)
@@ -249,9 +297,9 @@ void backings_let_go(struct cgfs_mirror *mirror)
 
 	pthread_mutex_lock(&backings->lock);
 	TAILQ_FOREACH(unused, &backings->unused, in_unused) {
-		if (unused->path_fd >= 0)
-			path_fds[n++] = unused->path_fd;
-		unused->path_fd = -1;
+		if (unused->look.path_fd >= 0)
+			path_fds[n++] = unused->look.path_fd;
+		unused->look.path_fd = -1;
 	}
 	pthread_mutex_unlock(&backings->lock);
 	while (n)
@@ -267,8 +315,8 @@ int backing_open_path(struct cgfs_mirror *mirror, uint64_t node)
 	pthread_mutex_lock(&backings->lock);
 	backing = find(backings, node);
 	/* That of an unused one may be of a file that was removed while nobody had it open. */
-	if (backing && backing->count && backing->path_fd >= 0)
-		fd = dup_fd(backing->path_fd);
+	if (backing && backing->count && backing->look.path_fd >= 0)
+		fd = dup_fd(backing->look.path_fd);
 	pthread_mutex_unlock(&backings->lock);
 	return fd;
 }

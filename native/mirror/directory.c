@@ -70,7 +70,11 @@ void handle_lookup(struct request *request)
 /* Take on the identity of the caller, who makes or removes a directory in parent. Returns 0 or -errno. */
 static int become_caller(struct identity *identity, const struct request *request, int parent)
 {
-	if (identity_owner_may(parent, request->caller.uid, S_IWUSR | S_IXUSR))
+	struct stat st;
+
+	if (fstat(parent, &st) < 0)
+		return -errno;
+	if (identity_owner_may(&request->caller, st.st_uid, st.st_mode, S_IWUSR | S_IXUSR))
 		return identity_take_owner(identity, &request->caller);
 	return identity_take(identity, &request->caller, 0);
 }

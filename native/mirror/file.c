@@ -38,48 +38,49 @@ static bool judged_by_opener(enum file_kind kind)
 /*
  * The open that the caller asks for, of a descriptor that is kept: with all that cgroup2 may ever judge it by. That is his
  * cgroup namespace for every file (nsdelegate: cgroup_file_write in kernel/cgroup/cgroup.c). Who is what the daemon is opens
- * by handle: only he may, and it is faster. Of others *path_fd is the file's afterwards.
+ * by handle: only he may, and it is faster. For others it is looked for.
  */
-static int open_as_caller(const struct request *request, uint32_t flags, int *path_fd)
+static int open_as_caller(const struct request *request, uint32_t flags, struct look *look)
 {
-	uint64_t node = request->header->nodeid;
 	struct identity AS_CALLER identity = {};
 	int error;
 
 	flags &= O_ACCMODE | O_TRUNC;
 	if (identity_is_own(&request->caller))
-		return node_open(request->mirror, node, (int)flags);
-	*path_fd = node_open_path(request->mirror, node);
-	if (*path_fd < 0)
-		return *path_fd;
-	error = identity_take(&identity, &request->caller, IDENTITY_CGROUP_NS);
-	return error ? error : reopen(*path_fd, flags);
+		return node_open(request->mirror, request->header->nodeid, (int)flags);
+	error = look_for_file(request, look);
+	if (!error)
+		error = identity_take(&identity, &request->caller, IDENTITY_CGROUP_NS);
+	return error ? error : reopen(look->path_fd, flags);
 }
 
 /*
  * The open that the caller asks for, where the kernel then writes by itself. The owner's groups and capabilities do not
  * matter, and are not asked for, which would take longer than all else (to set-id bits they may matter; on these files
  * such bits mean nothing). Nor is there anything to be done for him that the kernel does not do, but for O_TRUNC.
- * *path_fd is the file's afterwards. Returns 0 or -errno.
+ * Returns the id of the backing if it is known already, 0, or -errno.
  */
-static int open_once(const struct request *request, uint32_t flags, int *path_fd)
+static int open_once(const struct request *request, uint32_t flags, struct look *look)
 {
 	const struct cgfs_caller *caller = &request->caller;
 	mode_t needed = S_IWUSR | ((flags & O_ACCMODE) == O_WRONLY ? 0 : S_IRUSR);
+	bool may_change = flags & O_TRUNC || request->mirror->read_only;
 	struct identity AS_CALLER identity = {};
-	int error, fd;
+	int error, fd, id = may_change ? 0 : backing_get_owned(request, needed);
 	bool owner;
 
-	*path_fd = node_open_path(request->mirror, request->header->nodeid);
-	if (*path_fd < 0)
-		return *path_fd;
-	owner = identity_owner_may(*path_fd, caller->uid, needed);
-	if (owner && !(flags & O_TRUNC) && !request->mirror->read_only)
+	if (id)
+		return id;
+	error = look_for_file(request, look);
+	if (error)
+		return error;
+	owner = identity_owner_may(caller, look->owner, look->mode, needed);
+	if (owner && !may_change)
 		return 0;
 	error = owner ? identity_take_owner(&identity, caller) : identity_take(&identity, caller, 0);
 	if (error)
 		return error;
-	fd = reopen(*path_fd, flags & (O_ACCMODE | O_TRUNC));
+	fd = reopen(look->path_fd, flags & (O_ACCMODE | O_TRUNC));
 	if (fd < 0)
 		return fd;
 	close(fd);
@@ -105,23 +106,22 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	bool writes = !reads_only(flags);
 	enum file_kind kind = node_kind(node);
 	bool ours = !mirror->passthrough || (writes && (judged_by_opener(kind) || kind == KIND_SWITCH));
-	CLEANUP_FD int path_fd = -1;
+	struct look CLEANUP_LOOK look = NO_LOOK;
 	CLEANUP_FD int fd = -1;
-	int kept, error = 0;
+	int kept, id = 0;
 
 	if (ours)
-		error = fd = writes ? open_as_caller(request, flags, &path_fd) : node_open(mirror, node, O_RDONLY);
+		fd = writes ? open_as_caller(request, flags, &look) : node_open(mirror, node, O_RDONLY);
 	else if (writes)
-		error = open_once(request, flags, &path_fd);
-	if (error < 0)
-		return error;
-	out->open_flags = FOPEN_NOFLUSH;
-	if (mirror->passthrough) {
-		out->open_flags |= FOPEN_PASSTHROUGH;
-		out->backing_id = backing_get(request, &path_fd, ours);
-		if (out->backing_id < 0)
-			return out->backing_id;
-	}
+		id = open_once(request, flags, &look);
+	if (fd < 0 && ours)
+		return fd;
+	if (mirror->passthrough && !id)
+		id = backing_get(request, &look, ours);
+	if (id < 0)
+		return id;
+	out->open_flags = FOPEN_NOFLUSH | (mirror->passthrough ? FOPEN_PASSTHROUGH : 0);
+	out->backing_id = id;
 	if (!ours) {
 		out->fh = poller_handle(mirror);
 		return 0;

@@ -331,13 +331,6 @@ int identity_take_owner(struct identity *identity, const struct cgfs_caller *cal
 	return error;
 }
 
-bool identity_owner_may(int fd, uint32_t uid, mode_t needed)
-{
-	struct stat st;
-
-	return fstat(fd, &st) == 0 && st.st_uid == uid && (st.st_mode & needed) == needed;
-}
-
 int identity_take_capabilities(struct identity *identity, const struct cgfs_caller *caller)
 {
 	struct capabilities theirs = {};

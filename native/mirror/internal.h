@@ -101,6 +101,11 @@ struct request {
 	size_t body_size;
 };
 
+/* What others have done on cgroup2, as far as it is counted (watch.c). */
+struct counts {
+	uint64_t removals, attributes;
+};
+
 /* --- mirror.c ------------------------------------------------------------------------------------------------------ */
 
 /* A mirror that has a source, and no connection yet: fuse_fd is -1. Ended with cgfs_mirror_close. */
@@ -292,8 +297,11 @@ void identity_drop(struct identity *identity);
  * and they are not read, which takes long. The thread has none meanwhile, unless the owner is root.
  */
 int identity_take_owner(struct identity *identity, const struct cgfs_caller *caller);
-/* Whether that is so of what fd (O_PATH will do) is open on. It is looked at anew: what the kernel has checked may be old. */
-bool identity_owner_may(int fd, uint32_t uid, mode_t needed);
+/* Whether that is so. The two are to be looked at anew: what the kernel has checked may be old. */
+static inline bool identity_owner_may(const struct cgfs_caller *caller, uint32_t owner, mode_t mode, mode_t needed)
+{
+	return caller->uid == owner && (mode & needed) == needed;
+}
 /* For a write judged by the writer's capabilities on a file that the opener opened: capabilities only. */
 int identity_take_capabilities(struct identity *identity, const struct cgfs_caller *caller);
 struct credentials;
@@ -346,13 +354,27 @@ void descriptors_give(struct cgfs_mirror *mirror, uint64_t user, unsigned int n)
 
 int backings_create(struct cgfs_mirror *mirror);
 void backings_destroy(struct cgfs_mirror *mirror);
+/* What a look at the file of a request has found, and what had been counted before. */
+struct look {
+	struct counts counts;
+	int path_fd;		/* O_PATH; -1: it has not been looked for */
+	uint32_t owner;
+	mode_t mode;
+};
+#define NO_LOOK ((struct look){.path_fd = -1})
+/* Look for it. Returns 0 or -errno. */
+int look_for_file(const struct request *request, struct look *look);
+void look_end(struct look *look);
+#define CLEANUP_LOOK __attribute__((cleanup(look_end)))
 /*
  * One backing id per node that is open, counted. Returns the id (> 0) or -errno. Called as the daemon itself, never as
- * a caller. *path_fd is the file of the request's node (O_PATH); it is kept, and set to -1, if none is kept for the node. If it
- * is -1 the file is looked for here, unless a descriptor of it is kept and it is_there, as the caller knows, or it is known
- * to be.
+ * a caller. What was looked for is kept, and let go by the look, if it is not kept already. What was not is looked for here,
+ * unless it is kept and it is_there, as the caller knows, or it is known to be.
  */
-int backing_get(const struct request *request, int *path_fd, bool is_there);
+int backing_get(const struct request *request, struct look *look, bool is_there);
+/* The same, where it is known without a look that the file is there and that the caller, as its owner, may do what needs that
+ * mode. Returns 0 where it is not. */
+int backing_get_owned(const struct request *request, mode_t needed);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
 /* Something was removed: keep no descriptors of files that nobody has open. */
 void backings_let_go(struct cgfs_mirror *mirror);
@@ -446,6 +468,8 @@ bool watch_stop(struct cgfs_mirror *mirror);
  * while the count is the same, and everything has been counted. That is to be asked first. (backing.c has the exceptions.)
  */
 uint64_t watch_removals(const struct cgfs_mirror *mirror);
+/* With that, and in the same way, how often attributes may have been changed, extended ones included. */
+struct counts watch_counts(const struct cgfs_mirror *mirror);
 /* Files have been taken away, or may have been. */
 void watch_count_removal(const struct cgfs_mirror *mirror);
 /* Whether all that was done before this call has been counted. */

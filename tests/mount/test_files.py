@@ -344,6 +344,23 @@ def test_a_supplementary_group_opens_what_it_may_write(twin: Twin, view: str) ->
         assert processes(twin.native) == [child.pid]
 
 
+def test_a_file_that_others_take_from_its_owner_is_refused_to_her_at_once(twin: Twin) -> None:
+    """Also where she has opened it before, and the kernel has not been told yet that it is hers no more."""
+    native, mirrored = twin.native / "cgroup.max.depth", twin.mirror / "cgroup.max.depth"
+    with Child(identity=ALICE) as alice:
+        for uid, mode in ((0, 0o644), (ALICE.uid, 0o444)) * 15:
+            os.chown(native, ALICE.uid, ALICE.gid)
+            native.chmod(0o644)
+            until(lambda: alice.call(errors_of_writes, mirrored) == [0] * 20, "it is hers, and that is known")
+            os.chown(native, uid, uid)
+            native.chmod(mode)
+            assert alice.call(errno_of, write_text, mirrored, "6") == errno.EACCES
+
+
+def errors_of_writes(path: Path) -> list[int]:
+    return [errno_of(write_text, path, "5") for _ in range(20)]
+
+
 @Views
 def test_an_unprivileged_pressure_trigger_has_the_long_window_only(
     twin: Twin, channel: tuple[socket.socket, socket.socket], view: str
