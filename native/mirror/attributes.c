@@ -163,24 +163,37 @@ static void reply_xattr(const struct request *request, ssize_t size, const void 
 }
 
 /* As root: the kernel has checked what the caller may read, by the same rules as on cgroup2 (fs/xattr.c). */
+static ssize_t get_xattr(struct request *request, const char *name, char *data, size_t room)
+{
+	CLEANUP_FD int fd = open_node(request);
+	char path[FD_PATH_SIZE];
+	ssize_t size;
+
+	if (fd < 0)
+		return fd;
+	fd_path(fd, path);
+	size = getxattr(path, name, data, room);
+	return size < 0 ? -errno : size;
+}
+
 void handle_getxattr(struct request *request)
 {
 	const struct fuse_getxattr_in *in = request->body;
-	CLEANUP_FD int fd = open_node(request);
+	uint64_t node = request->header->nodeid;
 	size_t room = in->size < MAX_IO ? in->size : MAX_IO;
 	char *data = reply_buffer(request);
-	char path[FD_PATH_SIZE];
+	struct counts counts;
 	const char *name;
-	ssize_t size;
-	int error = fd < 0 ? fd : request_text(request, sizeof(*in), &name);
+	ssize_t size = request_text(request, sizeof(*in), &name);
 
-	if (error) {
-		reply_error(request, error);
-		return;
+	if (!size && absent_is_known(request->mirror, node, name, &counts)) {
+		size = -ENODATA;
+	} else if (!size) {
+		size = get_xattr(request, name, data, room);
+		if (size == -ENODATA)
+			absent_note(request->mirror, node, name, &counts);
 	}
-	fd_path(fd, path);
-	size = getxattr(path, name, data, room);
-	reply_xattr(request, size < 0 ? -errno : size, data, room);
+	reply_xattr(request, size, data, room);
 }
 
 static ssize_t list_as_caller(const struct request *request, int fd, char *data, size_t room)

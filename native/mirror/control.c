@@ -80,9 +80,8 @@ static int ask_snapshot(struct request *request, uint64_t node, const struct sta
 static bool are_known(struct request *request, uint64_t node, struct state *state, struct fuse_attr *attr)
 {
 	struct directory KEEP_DIRECTORY dir = directory_open(request->mirror, node, O_RDONLY);
-	struct owner owner;
 
-	return known_attributes(request->mirror, dir.fd, known_owner(dir.fd, &owner), node, state, attr);
+	return known_attributes(request->mirror, dir.fd, node, state, attr);
 }
 
 /* -ESTALE where the cgroup is gone: the kernel looks the path up again then, and finds that it is not there. */

@@ -278,13 +278,11 @@ static bool listing_add_native(struct listing *listing, const struct dirent64 *n
 static void listing_add_control_files(struct listing *listing, uint64_t directory, size_t first)
 {
 	const struct cgfs_mirror *mirror = listing->mirror;
-	struct owner space;
-	const struct owner *owner = listing->plus ? known_owner(listing->dir, &space) : NULL;
 
 	for (size_t i = first; i < mirror->n_control_names; i++) {
 		uint64_t node = control_node(directory, i);
 		struct fuse_entry_out entry;
-		bool known = owner && known_entry(mirror, listing->dir, owner, node, &entry);
+		bool known = listing->plus && known_entry(mirror, listing->dir, node, &entry);
 
 		if (!listing_add(listing, mirror->control_names[i], node, DT_REG, END_OF_NATIVE + i + 1, known ? &entry : NULL))
 			break;

@@ -50,6 +50,7 @@ struct watch;		/* watch.c */
 struct stale;		/* stale.c */
 struct names;		/* names.c */
 struct kept_directory;	/* kept.c */
+struct absent;		/* absent.c */
 struct replay;		/* replay.c */
 
 struct request;
@@ -88,6 +89,7 @@ struct cgfs_mirror {
 	struct stale *stale;
 	struct names *names;
 	struct kept_directory *kept;
+	struct absent *absent;
 	struct replay *replay;
 };
 
@@ -105,6 +107,11 @@ struct request {
 struct counts {
 	uint64_t removals, attributes;
 };
+
+static inline bool is_same_count(const struct counts *one, const struct counts *other)
+{
+	return one->removals == other->removals && one->attributes == other->attributes;
+}
 
 /* --- mirror.c ------------------------------------------------------------------------------------------------------ */
 
@@ -254,6 +261,14 @@ struct directory directory_open(struct cgfs_mirror *mirror, uint64_t node, int f
 void directory_open_anew(struct directory *directory);
 void directory_keep(struct directory *directory);
 #define KEEP_DIRECTORY __attribute__((cleanup(directory_keep)))
+
+/* --- absent.c: extended attributes that are not there ----------------------------------------------------------------- */
+
+int absent_create(struct cgfs_mirror *mirror);
+void absent_destroy(struct cgfs_mirror *mirror);
+/* Whether it is known that the node has none of that name. If not, counts are for absent_note(), once it is found out. */
+bool absent_is_known(const struct cgfs_mirror *mirror, uint64_t node, const char *name, struct counts *counts);
+void absent_note(const struct cgfs_mirror *mirror, uint64_t node, const char *name, const struct counts *counts);
 
 /* --- size.c: the length of a mirrored file ------------------------------------------------------------------------ */
 

@@ -6,9 +6,13 @@
  *   cgfs_untouched). Nearly all are like that, and a walk over a tree asks for three of them in each directory.
  * - What has been answered before, where that is lasting: for as long as nothing that it was made of has changed. That is
  *   what is attached, of which the kernel counts the changes (the revision), what is noted, and who owns
- *   cgroup.controllers. All of it is looked at each time.
+ *   cgroup.controllers.
  *
- * The last answers have their places by node, one each: a new one takes the place of whatever is there.
+ * What is attached is looked at each time. So is the rest, but that there are no notes, and the owner: they are as they were
+ * found while no attributes are counted as changed (watch_counts()).
+ *
+ * The last answers have their places by node, one each: a new one takes the place of whatever is there. So have the last
+ * directories.
  */
 #include "known.h"
 
@@ -32,8 +36,18 @@ struct answer {
 	struct content *content;
 };
 
+/* What was found in a directory, besides what is attached, when so much had been counted. */
+struct found {
+	uint64_t directory;		/* 0: nothing */
+	uint64_t attributes;
+	struct owner owner;
+	uint64_t noteless;		/* a bit for each of the first control files: there are no notes about it */
+};
+#define N_BITS 64
+
 struct known {
 	pthread_mutex_t lock;		/* guards the rest; taken before no other but that of the contents */
+	struct found found[PLACES];
 	struct answer places[PLACES];
 	size_t n_bytes;
 };
@@ -41,23 +55,24 @@ struct known {
 /* --- what answers are made of ------------------------------------------------------------------------------------------ */
 
 /*
- * The notes that the directory has about that control file, each with its length before it; one that is missing has none.
+ * The notes that the directory has about that control file, each with its length before it; one that is missing has none. If
+ * there are none, as is known, nothing is looked at.
  * Each is asked for by its name: to list a directory's attributes makes kernfs give it attributes, and new times
  * (kernfs_iop_listxattr). Returns false if it cannot be found out, or is too long.
  */
-static bool read_notes(const struct cgfs_untouched *untouched, int dir, size_t index, struct state *state)
+static bool read_notes(const struct cgfs_untouched *untouched, int dir, size_t index, bool none, struct state *state)
 {
 	const char *const *names = untouched->note_names + index * untouched->n_notes;
 
 	for (size_t i = 0; i < untouched->n_notes; i++) {
 		ssize_t room = (ssize_t)(sizeof(state->notes) - state->notes_size - sizeof(ssize_t));
-		ssize_t length = fgetxattr(dir, names[i], NULL, 0);	/* nearly always there is none */
+		ssize_t length = none ? -1 : fgetxattr(dir, names[i], NULL, 0);	/* nearly always there is none */
 
 		if (room < 0)
 			return false;
 		if (length > 0 && length <= room)
 			length = fgetxattr(dir, names[i], state->notes + state->notes_size + sizeof(length), (size_t)room);
-		if (length == 0 || length > room || (length < 0 && errno != ENODATA))
+		if (length == 0 || length > room || (length < 0 && !none && errno != ENODATA))
 			return false;
 		state->has_notes |= length > 0;
 		memcpy(state->notes + state->notes_size, &length, sizeof(length));
@@ -82,23 +97,62 @@ static void read_attached(const struct cgfs_mirror *mirror, int dir, uint64_t no
 	state->revision = query.revision;
 }
 
-const struct owner *known_owner(int dir, struct owner *space)
+static bool read_owner(int dir, struct owner *owner)
 {
 	struct stat st;
 
 	if (fstatat(dir, "cgroup.controllers", &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return NULL;
-	*space = (struct owner){.uid = st.st_uid, .gid = st.st_gid, .since = st.st_ctim};
-	return space;
+		return false;
+	*owner = (struct owner){.uid = st.st_uid, .gid = st.st_gid, .since = st.st_ctim};
+	return true;
+}
+
+/* What was found in that directory, and is so. If nothing is known, the count is for what is found next. */
+static struct found recall(const struct cgfs_mirror *mirror, uint64_t directory)
+{
+	struct known *known = mirror->known;
+	bool has_counted = watch_has_counted(mirror);
+	struct found found = {.attributes = watch_counts(mirror).attributes};
+	const struct found *place = &known->found[hash_id(directory, PLACE_BITS)];
+
+	pthread_mutex_lock(&known->lock);
+	if (has_counted && place->directory == directory && place->attributes == found.attributes)
+		found = *place;
+	pthread_mutex_unlock(&known->lock);
+	return found;
+}
+
+static void remember(struct known *known, const struct found *found)
+{
+	pthread_mutex_lock(&known->lock);
+	known->found[hash_id(found->directory, PLACE_BITS)] = *found;
+	pthread_mutex_unlock(&known->lock);
 }
 
 /* What the revision does not tell of. */
-static void read_owner_and_notes(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, struct state *state)
+static void read_owner_and_notes(const struct cgfs_mirror *mirror, int dir, struct state *state)
 {
-	state->is_complete = owner && state->revision &&
-			     read_notes(&mirror->untouched, dir, node_control_index(state->node), state);
-	if (state->is_complete)
-		state->owner = *owner;
+	uint64_t directory = state->node & NODE_ID_MASK;
+	size_t index = node_control_index(state->node);
+	uint64_t bit = index < N_BITS ? 1ull << index : 0, noteless;
+	struct found found;
+
+	if (!state->revision)
+		return;
+	found = recall(mirror, directory);
+	noteless = found.noteless & bit;
+	if (!found.directory && !read_owner(dir, &found.owner))
+		return;
+	if (!read_notes(&mirror->untouched, dir, index, noteless, state))
+		return;
+	state->owner = found.owner;
+	state->is_complete = true;
+	if (found.directory && (noteless || state->has_notes))
+		return;
+	found.directory = directory;
+	if (!state->has_notes)
+		found.noteless |= bit;
+	remember(mirror->known, &found);
 }
 
 static bool is_same(const struct state *one, const struct state *other)
@@ -170,14 +224,13 @@ static struct fuse_attr untouched_attributes(const struct cgfs_untouched *untouc
 	return control_attributes(state->node, &snapshot, strlen(untouched->content));
 }
 
-bool known_attributes(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, uint64_t node, struct state *state,
-		      struct fuse_attr *attr)
+bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state, struct fuse_attr *attr)
 {
 	struct known *known = mirror->known;
 	const struct answer *answer;
 
 	read_attached(mirror, dir, node, state);
-	read_owner_and_notes(mirror, dir, owner, state);
+	read_owner_and_notes(mirror, dir, state);
 	if (!state->is_complete)
 		return false;
 	if (state->nothing_attached && !state->has_notes) {
@@ -197,13 +250,12 @@ struct fuse_entry_out control_entry(uint64_t node)
 	return (struct fuse_entry_out){.nodeid = node, .entry_valid = CACHE_SECONDS};
 }
 
-bool known_entry(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, uint64_t node,
-		 struct fuse_entry_out *entry)
+bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry)
 {
 	struct state state;
 
 	*entry = control_entry(node);
-	return known_attributes(mirror, dir, owner, node, &state, &entry->attr);
+	return known_attributes(mirror, dir, node, &state, &entry->attr);
 }
 
 /* --- contents ------------------------------------------------------------------------------------------------------------ */
@@ -214,12 +266,11 @@ struct content *known_content(const struct cgfs_mirror *mirror, int dir, uint64_
 	const char *untouched = mirror->untouched.content;
 	struct content *content = NULL;
 	const struct answer *answer;
-	struct owner owner;
 
 	read_attached(mirror, dir, node, state);
 	if (state->nothing_attached)
 		return content_get(mirror->contents, untouched, strlen(untouched));
-	read_owner_and_notes(mirror, dir, known_owner(dir, &owner), state);
+	read_owner_and_notes(mirror, dir, state);
 	if (!state->is_complete)
 		return NULL;
 	pthread_mutex_lock(&known->lock);

@@ -48,20 +48,16 @@ struct state {
 struct fuse_attr control_attributes(uint64_t node, const struct cgfs_control_snapshot *snapshot, size_t size);
 int known_create(struct cgfs_mirror *mirror);
 void known_destroy(struct cgfs_mirror *mirror);
-/* Who owns those of the directory that is open as dir (or an error): in space, or NULL if it cannot be said. */
-const struct owner *known_owner(int dir, struct owner *space);
 /*
- * The attributes of the control file node, whose directory is open as dir (or an error), and whose owner is known_owner().
- * Returns false if they are not known; what they are to be made of is in state then: to be read before whoever decides is
- * asked, and given to know() with the answer.
+ * The attributes of the control file node, whose directory is open as dir (or an error). Returns false if they are not
+ * known; what they are to be made of is in state then: to be read before whoever decides is asked, and given to know() with
+ * the answer.
  */
-bool known_attributes(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, uint64_t node, struct state *state,
-		      struct fuse_attr *attr);
+bool known_attributes(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state, struct fuse_attr *attr);
 /* What LOOKUP answers for the control file node, but for its attributes. */
 struct fuse_entry_out control_entry(uint64_t node);
 /* The same with them; for the rest as known_attributes(). */
-bool known_entry(const struct cgfs_mirror *mirror, int dir, const struct owner *owner, uint64_t node,
-		 struct fuse_entry_out *entry);
+bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct fuse_entry_out *entry);
 /* As known_attributes() for the content, which is to be put; NULL: it is not known. */
 struct content *known_content(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state);
 /* What is made of that state: given again for as long as it is the same. */

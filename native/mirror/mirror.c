@@ -209,6 +209,8 @@ static int create_parts(struct cgfs_mirror *mirror)
 	if (!error)
 		error = kept_create(mirror);
 	if (!error)
+		error = absent_create(mirror);
+	if (!error)
 		error = contents_create(mirror);
 	if (!error)
 		error = known_create(mirror);
@@ -292,6 +294,7 @@ static void destroy_parts(struct cgfs_mirror *mirror)
 	removed_destroy(mirror);
 	names_destroy(mirror);
 	kept_destroy(mirror);
+	absent_destroy(mirror);
 	if (mirror->files)
 		file_table_destroy(mirror);
 	if (mirror->backings)
@@ -323,6 +326,7 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 	close_fd(&mirror->fuse_fd);
 	close_fd(&mirror->notify_fd);
 	close_fd(&mirror->source_fd);
+	close_fd(&mirror->seen_fd);
 	free_texts(mirror->control_names);
 	free_texts(mirror->note_names);
 	free(mirror->control_attach_types);

@@ -133,6 +133,37 @@ TEST(known_is_what_was_said_until_anything_changes)
 	close_knowing(&connection);
 }
 
+static void settle(struct cgfs_mirror *mirror)
+{
+	while (!watch_has_counted(mirror))
+		watch_settle(mirror);
+}
+
+/* With what others do on cgroup2 being watched, both are remembered; of which nothing is to be seen but at once. */
+TEST(known_are_the_owner_and_the_notes_that_there_are)
+{
+	struct connection connection;
+	char path[600];
+
+	open_knowing(&connection);
+	CHECK(watch_start(connection.mirror) == 0);
+	snprintf(path, sizeof(path), "%s/cgroup.controllers", connection.source);
+	for (uint32_t uid = 1; uid < 50; uid++) {
+		CHECK(chown(path, uid, (gid_t)-1) == 0);
+		CHECK(attributes(&connection)->uid == uid);
+		settle(connection.mirror);
+		CHECK(attributes(&connection)->uid == uid && attributes(&connection)->uid == uid);
+		CHECK(asked_for_all(&connection) == 0);
+		CHECK(setxattr(connection.source, NOTE ".one", "x", 1, 0) == 0);
+		CHECK(asked_for_all(&connection) == 1);
+		settle(connection.mirror);
+		CHECK(asked_for_all(&connection) == 1);
+		CHECK(removexattr(connection.source, NOTE ".one") == 0);
+		CHECK(asked_for_all(&connection) == 0);
+	}
+	close_knowing(&connection);
+}
+
 TEST(known_is_nothing_that_does_not_last)
 {
 	struct connection connection;
