@@ -6,10 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Fibonacci hashing, to that many bits. Source: Knuth, The Art of Computer Programming, volume 3, section 6.4. */
+/*
+ * To that many bits: the end of SplitMix64. A multiplication alone puts what is numbered in equal steps, as directories are,
+ * into few places. Source: Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators (2014).
+ */
 static inline size_t hash_id(uint64_t id, unsigned int bits)
 {
-	return (size_t)(id * 0x9e3779b97f4a7c15ull >> (64 - bits));
+	id = (id ^ id >> 30) * 0xbf58476d1ce4e5b9ull;
+	id = (id ^ id >> 27) * 0x94d049bb133111ebull;
+	return (size_t)((id ^ id >> 31) >> (64 - bits));
 }
 
 /* FNV-1a, 64 bits. Source: RFC 9923. */

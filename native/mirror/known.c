@@ -44,10 +44,11 @@ struct found {
 	uint64_t noteless;		/* a bit for each of the first control files: there are no notes about it */
 };
 #define N_BITS 64
+#define DIRECTORY_BITS 14
 
 struct known {
 	pthread_mutex_t lock;		/* guards the rest; taken before no other but that of the contents */
-	struct found found[PLACES];
+	struct found found[1 << DIRECTORY_BITS];
 	struct answer places[PLACES];
 	size_t n_bytes;
 };
@@ -113,7 +114,7 @@ static struct found recall(const struct cgfs_mirror *mirror, uint64_t directory)
 	struct known *known = mirror->known;
 	bool has_counted = watch_has_counted(mirror);
 	struct found found = {.attributes = watch_counts(mirror).attributes};
-	const struct found *place = &known->found[hash_id(directory, PLACE_BITS)];
+	const struct found *place = &known->found[hash_id(directory, DIRECTORY_BITS)];
 
 	pthread_mutex_lock(&known->lock);
 	if (has_counted && place->directory == directory && place->attributes == found.attributes)
@@ -125,7 +126,7 @@ static struct found recall(const struct cgfs_mirror *mirror, uint64_t directory)
 static void remember(struct known *known, const struct found *found)
 {
 	pthread_mutex_lock(&known->lock);
-	known->found[hash_id(found->directory, PLACE_BITS)] = *found;
+	known->found[hash_id(found->directory, DIRECTORY_BITS)] = *found;
 	pthread_mutex_unlock(&known->lock);
 }
 
