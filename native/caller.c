@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 
 #include "mirror/credentials.h"
-#include "mirror/internal.h"
+#include "mirror/identity.h"
 #include "mirror/user.h"
 
 #define INITIAL_USER_NAMESPACE 0xEFFFFFFD	/* PROC_USER_INIT_INO of include/linux/proc_ns.h: its inode number */

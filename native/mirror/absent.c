@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "files.h"
 #include "hash.h"
-#include "internal.h"
+#include "watch.h"
 
 #define PLACE_BITS 13
 #define NAME_SIZE 24		/* of those that are kept: longer ones are asked for seldom */

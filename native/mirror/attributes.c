@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Attributes, extended ones included. Changes are made as the caller; the kernel has checked what it can before. */
-#include "internal.h"
-
 #include <fcntl.h>
 #include <string.h>
 #include <sys/statfs.h>
 #include <sys/xattr.h>
+
+#include "files.h"
+#include "identity.h"
+#include "watch.h"
 
 static void reply_attributes(const struct request *request, int fd)
 {

@@ -20,9 +20,11 @@
 #include <sys/ioctl.h>
 #include <sys/queue.h>
 
+#include "files.h"
 #include "hash.h"
-#include "internal.h"
+#include "identity.h"
 #include "monotonic.h"
+#include "watch.h"
 
 #define BUCKET_BITS 12
 #define MAX_UNUSED 2048

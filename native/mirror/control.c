@@ -10,7 +10,9 @@
 
 #include <fcntl.h>
 
+#include "files.h"
 #include "turns.h"
+#include "watch.h"
 
 /*
  * Python runs one thread at a time, and gives way at each system call: with many threads in it, each waits for all others,

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "identity.h"
 #include "turns.h"
 
 bool proc_is_ours(void)

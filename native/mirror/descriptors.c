@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include "files.h"
 #include "hash.h"
 #include "user.h"
 

@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "files.h"
+#include "identity.h"
+#include "watch.h"
+
 /* The directory that the request is about. Returns a descriptor or -errno. */
 static int open_directory(struct request *request)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Which handler answers which request, of a mirrored file and of a control file, and how much a request must bring. */
-#include "internal.h"
+#include "watch.h"
 
 struct operation {
 	void (*mirrored)(struct request *request);

@@ -17,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "files.h"
+#include "identity.h"
+#include "watch.h"
 
 /* An open that can change nothing. O_TRUNC does: the time of modification. */
 static bool reads_only(uint32_t flags)

@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "files.h"
 #include "hash.h"
 #include "known.h"
 

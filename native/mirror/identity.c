@@ -24,7 +24,7 @@
 #include <sys/syscall.h>
 
 #include "credentials.h"
-#include "internal.h"
+#include "identity.h"
 #include "turns.h"
 
 /* With these, and root's ids, supplementary groups decide nothing on a cgroup's files and directories. */

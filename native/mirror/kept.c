@@ -11,7 +11,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "internal.h"
+#include "files.h"
+#include "watch.h"
 
 struct kept_directory {
 	pthread_mutex_t lock;		/* guards the rest; no other is taken under it */

@@ -23,6 +23,7 @@
 
 #include "../bpf.h"
 #include "hash.h"
+#include "watch.h"
 
 #define PLACE_BITS 12
 #define PLACES (1u << PLACE_BITS)

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/timerfd.h>
 
+#include "identity.h"
 #include "loop.h"
 #include "monotonic.h"
 

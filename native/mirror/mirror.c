@@ -3,8 +3,6 @@
  * The life of one mount: SOURCE is opened, the mirror mounted, INIT negotiated; then the threads run until the
  * connection ends. Sources: mount(2); fuse_fill_super and process_init_reply in fs/fuse/inode.c.
  */
-#include "known.h"
-
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
@@ -17,6 +15,11 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+
+#include "files.h"
+#include "identity.h"
+#include "known.h"
+#include "watch.h"
 
 #define OLDEST_MINOR 36		/* Linux 5.17, since when fanotify says which file an event is about (watch.c) */
 #define MAX_CONTROL_FILES 127

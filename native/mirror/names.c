@@ -3,7 +3,7 @@
  * The names of files, as far as the kernel has heard of them from us: what watch.c and stale.c can take back. They are those
  * of the kernel's own files, so there are few, however many cgroups there are: a name is never forgotten.
  */
-#include "internal.h"
+#include "watch.h"
 
 #include <stdlib.h>
 #include <string.h>

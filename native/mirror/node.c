@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "../cgroup.h"
+#include "files.h"
+#include "watch.h"
 
 _Static_assert(sizeof(ino_t) == 8, "st_ino is the whole kernfs id on 64 bit machines only");
 

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "files.h"
 #include "hash.h"
 #include "stale.h"
 

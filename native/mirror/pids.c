@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "internal.h"
+#include "identity.h"
 #include "pids.h"
 
 /* Linux 6.11. Newer than the headers of Debian 12. Source: include/uapi/linux/nsfs.h. */

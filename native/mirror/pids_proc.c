@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "internal.h"
+#include "identity.h"
 #include "pids.h"
 
 #define MAX_DEPTH 33	/* MAX_PID_NS_LEVEL, and the initial namespace */

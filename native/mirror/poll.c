@@ -25,6 +25,7 @@
 
 #include "credentials.h"
 #include "loop.h"
+#include "watch.h"
 
 /* What cgroup2 answers where nothing has changed, and where something has. */
 #define QUIET (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM)

@@ -3,7 +3,7 @@
 #ifndef CGFS_MIRROR_POLL_H
 #define CGFS_MIRROR_POLL_H
 
-#include "internal.h"
+#include "files.h"
 
 /* How waiters are found. */
 enum waiter_index {

@@ -5,7 +5,7 @@
  * that went through us until the kernel forgets its node, which it does at once if nobody has it. Files are those that
  * are open: the tables of open files have descriptors of them.
  */
-#include "internal.h"
+#include "files.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -44,6 +44,7 @@
 
 #include "loop.h"
 #include "monotonic.h"
+#include "watch.h"
 
 #define END_MS 1000
 

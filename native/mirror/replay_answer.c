@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "replay.h"
+#include "watch.h"
 
 /* Whether cgroup2 has that directory. */
 static bool find(const struct request *request, const char *name, struct stat *st)

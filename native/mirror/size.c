@@ -11,7 +11,7 @@
  */
 #include <fcntl.h>
 
-#include "internal.h"
+#include "files.h"
 
 bool sized_by_content(const struct cgfs_mirror *mirror, mode_t mode)
 {

@@ -3,8 +3,8 @@
 #ifndef CGFS_MIRROR_STALE_H
 #define CGFS_MIRROR_STALE_H
 
-#include "internal.h"
 #include "lanes.h"
+#include "watch.h"
 
 struct stale_item {
 	STAILQ_ENTRY(stale_item) next;

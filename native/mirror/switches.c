@@ -5,7 +5,7 @@
  *
  * Sources: cgroup_pressure_write, cgroup_subtree_control_write and cgroup_type_write in kernel/cgroup/cgroup.c.
  */
-#include "internal.h"
+#include "watch.h"
 
 #include <fcntl.h>
 #include <string.h>

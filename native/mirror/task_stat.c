@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "identity.h"
 
 int64_t task_stat(uint32_t tid, int wanted)
 {

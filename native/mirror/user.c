@@ -19,6 +19,8 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
+#include "identity.h"
+
 #define IS_NAMESPACE (1ull << 63)
 
 #ifndef PIDFD_THREAD

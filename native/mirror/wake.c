@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 
 #include "monotonic.h"
+#include "watch.h"
 
 #define CHECK_MS 400
 

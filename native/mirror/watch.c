@@ -9,7 +9,7 @@
  *
  * Sources: fanotify(7); kernfs_notify_workfn in fs/kernfs/file.c.
  */
-#include "internal.h"
+#include "watch.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -19,6 +19,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
+#include "files.h"
 #include "loop.h"
 #include "monotonic.h"
 

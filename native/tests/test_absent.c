@@ -5,6 +5,8 @@
 #include <sys/xattr.h>
 
 #include "connection.h"
+#include "mirror/files.h"
+#include "mirror/watch.h"
 #include "test.h"
 
 #define NAME "user.note"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* File handles: what they stand for, and that one which stands for nothing is told apart. */
-#include "mirror/internal.h"
+#include "mirror/files.h"
 
 #include <fcntl.h>
 

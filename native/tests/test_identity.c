@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a thread of the daemon is while it acts as another process, by what the kernel says of it in /proc. */
-#include "mirror/internal.h"
+#include "mirror/identity.h"
 
 #include <fcntl.h>
 #include <grp.h>

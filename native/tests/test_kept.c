@@ -9,6 +9,7 @@
 
 #include "connection.h"
 #include "mirror/monotonic.h"
+#include "mirror/watch.h"
 #include "test.h"
 
 /* How often this process has that directory open, removed or not. No other file is numbered so, but by chance. */

@@ -8,6 +8,7 @@
 #include "bpf.h"
 #include "connection.h"
 #include "mirror/known.h"
+#include "mirror/watch.h"
 #include "test.h"
 
 #define NODE CONTROL(0)

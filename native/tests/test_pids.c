@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Pids written and read, by callers in the daemon's PID namespace and in another. */
-#include "mirror/internal.h"
+#include "mirror/identity.h"
 #include "mirror/pids.h"
 
 #include <sched.h>

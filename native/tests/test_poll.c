@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "connection.h"
+#include "mirror/files.h"
 #include "test.h"
 
 #define KERNEL_HANDLE 77

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "connection.h"	/* wait_readable */
+#include "mirror/identity.h"
 #include "mirror/turns.h"
 #include "test.h"
 

@@ -10,6 +10,7 @@
 #include "cgroup.h"
 #include "connection.h"
 #include "mirror/stale.h"
+#include "mirror/watch.h"
 #include "test.h"
 
 /* A notification to the kernel. */
