@@ -10,10 +10,10 @@
 
 struct contents {
 	pthread_mutex_t lock;		/* guards the rest, and the references of each; taken before no other */
-	struct content *buckets[1 << BUCKET_BITS];
+	LIST_HEAD(content_bucket, content) buckets[1 << BUCKET_BITS];
 };
 
-static struct content **bucket_of(struct contents *contents, const char *data, size_t size)
+static struct content_bucket *bucket_of(struct contents *contents, const char *data, size_t size)
 {
 	return &contents->buckets[hash_id(hash_bytes(data, size), BUCKET_BITS)];
 }
@@ -31,20 +31,18 @@ static struct content *content_create(struct contents *contents, const char *dat
 
 struct content *content_get(struct contents *contents, const char *data, size_t size)
 {
-	struct content **bucket = bucket_of(contents, data, size), *content;
+	struct content_bucket *bucket = bucket_of(contents, data, size);
+	struct content *content;
 
 	pthread_mutex_lock(&contents->lock);
-	for (content = *bucket; content; content = content->next) {
+	LIST_FOREACH(content, bucket, in_bucket) {
 		if (content->size == size && memcmp(content->data, data, size) == 0)
 			break;
 	}
 	if (!content) {
 		content = content_create(contents, data, size);
-		if (content) {
-			content->bucket = bucket;
-			content->next = *bucket;
-			*bucket = content;
-		}
+		if (content)
+			LIST_INSERT_HEAD(bucket, content, in_bucket);
 	}
 	if (content)
 		content->references++;
@@ -63,14 +61,10 @@ struct content *content_share(struct content *content)
 void content_put(struct content *content)
 {
 	struct contents *contents = content->contents;
-	struct content **link;
 
 	pthread_mutex_lock(&contents->lock);
 	if (!--content->references) {
-		link = content->bucket;
-		while (*link != content)
-			link = &(*link)->next;
-		*link = content->next;
+		LIST_REMOVE(content, in_bucket);
 		free(content);
 	}
 	pthread_mutex_unlock(&contents->lock);

@@ -18,7 +18,7 @@
  * Python runs one thread at a time, and gives way at each system call: with many threads in it, each waits for all others,
  * again and again.
  */
-static struct turns turns = TURNS_INITIALIZER(3, 12, 50);
+static struct turns turns = TURNS_INITIALIZER(turns, 3, 12, 50);
 
 /*
  * Wait for the turn of whoever is behind the caller. Somebody else reads requests meanwhile. Returns 0, and end_asking() is

@@ -47,6 +47,13 @@ int namespace_id(uint32_t tid, const char *name, uint64_t *id)
 	return 0;
 }
 
+uint64_t namespace_fd_id(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) < 0 ? 0 : st.st_ino;
+}
+
 int namespace_open(uint32_t tid, const char *name)
 {
 	char path[48];
@@ -180,7 +187,7 @@ static int credentials_parse(const char *text, struct credentials *credentials)
 	return parse_groups(groups, credentials);
 }
 
-struct turns group_turns = TURNS_INITIALIZER(2, 4, 1000);
+struct turns group_turns = TURNS_INITIALIZER(group_turns, 2, 4, 1000);
 
 int credentials_read(const struct cgfs_caller *caller, struct credentials *credentials)
 {

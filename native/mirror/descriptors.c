@@ -26,7 +26,7 @@
 #define BUCKET_BITS 6
 
 struct holder {
-	struct holder *next;
+	LIST_ENTRY(holder) in_bucket;
 	uint64_t user;
 	unsigned long n;	/* descriptors; never 0 */
 };
@@ -35,7 +35,7 @@ struct descriptors {
 	unsigned long limit;				/* what the daemon may have; constant */
 	_Atomic(unsigned long) n_all;			/* also read without the lock */
 	pthread_mutex_t lock;				/* guards what follows; taken before no other */
-	struct holder *buckets[1 << BUCKET_BITS];
+	LIST_HEAD(holders, holder) buckets[1 << BUCKET_BITS];
 };
 
 int descriptors_create(struct cgfs_mirror *mirror)
@@ -60,11 +60,11 @@ void descriptors_destroy(struct cgfs_mirror *mirror)
 	if (!descriptors)
 		return;
 	for (unsigned int i = 0; i < 1u << BUCKET_BITS; i++) {
-		while (descriptors->buckets[i]) {
-			struct holder *next = descriptors->buckets[i]->next;
+		struct holder *holder;
 
-			free(descriptors->buckets[i]);
-			descriptors->buckets[i] = next;
+		while ((holder = LIST_FIRST(&descriptors->buckets[i]))) {
+			LIST_REMOVE(holder, in_bucket);
+			free(holder);
 		}
 	}
 	pthread_mutex_destroy(&descriptors->lock);
@@ -72,14 +72,21 @@ void descriptors_destroy(struct cgfs_mirror *mirror)
 	mirror->descriptors = NULL;
 }
 
-/* Where the holder is linked, or NULL is where there is none. Called with the lock held. */
-static struct holder **find(struct descriptors *descriptors, uint64_t user)
+static struct holders *bucket_of(struct descriptors *descriptors, uint64_t user)
 {
-	struct holder **link = &descriptors->buckets[hash_id(user, BUCKET_BITS)];
+	return &descriptors->buckets[hash_id(user, BUCKET_BITS)];
+}
 
-	while (*link && (*link)->user != user)
-		link = &(*link)->next;
-	return link;
+/* NULL: that user has none. Called with the lock held. */
+static struct holder *find(struct descriptors *descriptors, uint64_t user)
+{
+	struct holder *holder;
+
+	LIST_FOREACH(holder, bucket_of(descriptors, user), in_bucket) {
+		if (holder->user == user)
+			return holder;
+	}
+	return NULL;
 }
 
 /* Whether that user, who has so many, may have n more. Called with the lock held. */
@@ -93,17 +100,18 @@ static bool may_take(const struct descriptors *descriptors, uint64_t user, unsig
 /* Called with the lock held. */
 static bool take(struct descriptors *descriptors, uint64_t user, unsigned int n)
 {
-	struct holder **link = find(descriptors, user);
+	struct holder *holder = find(descriptors, user);
 
-	if (!may_take(descriptors, user, *link ? (*link)->n : 0, n))
+	if (!may_take(descriptors, user, holder ? holder->n : 0, n))
 		return false;
-	if (!*link) {
-		*link = calloc(1, sizeof(**link));
-		if (!*link)
+	if (!holder) {
+		holder = malloc(sizeof(*holder));
+		if (!holder)
 			return false;
-		(*link)->user = user;
+		*holder = (struct holder){.user = user};
+		LIST_INSERT_HEAD(bucket_of(descriptors, user), holder, in_bucket);
 	}
-	(*link)->n += n;
+	holder->n += n;
 	descriptors->n_all += n;
 	return true;
 }
@@ -111,13 +119,13 @@ static bool take(struct descriptors *descriptors, uint64_t user, unsigned int n)
 /* Called with the lock held. */
 static void give(struct descriptors *descriptors, uint64_t user, unsigned int n)
 {
-	struct holder **link = find(descriptors, user), *holder = *link;
+	struct holder *holder = find(descriptors, user);
 
 	descriptors->n_all -= n;
 	holder->n -= n;
 	if (holder->n)
 		return;
-	*link = holder->next;
+	LIST_REMOVE(holder, in_bucket);
 	free(holder);
 }
 

@@ -64,6 +64,8 @@ bool identity_has(int capability);
 #define THREAD_SELF UINT32_MAX	/* as a tid: the calling thread, whatever /proc calls it */
 int namespace_id(uint32_t tid, const char *name, uint64_t *id);
 int namespace_open(uint32_t tid, const char *name);
+/* What identifies the one that fd is open on; 0 if that cannot be had. */
+uint64_t namespace_fd_id(int fd);
 
 /* --- pids.c: pids as the caller's PID namespace numbers them -------------------------------------------------------- */
 

@@ -10,7 +10,7 @@
 /* The content of a control file. Whoever reads the same shares it: it costs its memory once. */
 struct content {
 	struct contents *contents;
-	struct content **bucket, *next;
+	LIST_ENTRY(content) in_bucket;
 	size_t references, size;
 	char data[] __attribute__((aligned(8)));	/* text, or a struct cgfs_credentials */
 };

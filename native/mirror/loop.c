@@ -33,11 +33,11 @@ static void start_reading(struct worker *worker)
 /* A new worker becomes a reader by itself, when there are not enough. */
 static bool have_another_reader(struct loop *loop)
 {
-	struct worker *worker = loop->idle;
+	struct worker *worker = SLIST_FIRST(&loop->idle);
 
 	if (!worker)
 		return worker_create(loop);
-	loop->idle = worker->next_idle;
+	SLIST_REMOVE_HEAD(&loop->idle, next_idle);
 	loop->n_idle--;
 	start_reading(worker);
 	pthread_cond_signal(&worker->promoted);
@@ -77,8 +77,7 @@ static bool stand_by(struct worker *self)
 	if (!self->reads) {
 		if (loop->ended || loop->n_idle >= MAX_IDLE)
 			return false;
-		self->next_idle = loop->idle;
-		loop->idle = self;
+		SLIST_INSERT_HEAD(&loop->idle, self, next_idle);
 		loop->n_idle++;
 		while (!self->reads && !loop->ended)
 			pthread_cond_wait(&self->promoted, &loop->lock);
@@ -89,12 +88,13 @@ static bool stand_by(struct worker *self)
 static void end(struct loop *loop)
 {
 	const struct cgfs_mirror *mirror = loop->mirror;
+	struct worker *worker;
 	bool first;
 
 	pthread_mutex_lock(&loop->lock);
 	first = !loop->ended;
 	loop->ended = true;
-	for (struct worker *worker = loop->workers; worker; worker = worker->next)
+	LIST_FOREACH(worker, &loop->workers, next)
 		pthread_cond_signal(&worker->promoted);
 	wake_watcher(loop);
 	pthread_cond_broadcast(&loop->over);

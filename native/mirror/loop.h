@@ -25,8 +25,8 @@ struct worker {
 	pid_t tid;
 	char *request;			/* REQUEST_SIZE; the worker's own */
 	char *reply;			/* REPLY_SIZE; the worker's own */
-	struct worker *next;		/* in workers, or in retired */
-	struct worker *next_idle;
+	LIST_ENTRY(worker) next;	/* in workers, or in retired */
+	SLIST_ENTRY(worker) next_idle;
 	pthread_cond_t promoted;	/* it is to read, or the loop has ended */
 	uint64_t unique;		/* of the request at hand; 0: none */
 	uint64_t user;			/* whose it is */
@@ -55,9 +55,9 @@ struct loop {
 	int alarm_fd;			/* a timerfd, for it too: the follower has answered nothing for a while */
 	pthread_mutex_t lock;		/* guards what follows; taken before no other, held in no call that waits for others */
 	pthread_cond_t over;		/* ended is set */
-	struct worker *workers;
-	struct worker *idle;		/* those of them that stand by */
-	struct worker *retired;		/* to be joined */
+	LIST_HEAD(worker_list, worker) workers;
+	SLIST_HEAD(, worker) idle;	/* those of them that stand by */
+	struct worker_list retired;	/* to be joined */
 	unsigned int n_workers, n_idle, n_readers;
 	LIST_HEAD(, share) shares;	/* of the users for whom a worker waits: loop_share.c */
 	unsigned int n_waiting_others;	/* workers, for all users but root */

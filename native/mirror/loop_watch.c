@@ -45,10 +45,11 @@ void handle_interrupt(struct request *request)
 {
 	const struct fuse_interrupt_in *in = request->body;
 	struct loop *loop = request->worker->loop;
+	struct worker *worker;
 	bool found = false;
 
 	pthread_mutex_lock(&loop->lock);
-	for (struct worker *worker = loop->workers; worker; worker = worker->next) {
+	LIST_FOREACH(worker, &loop->workers, next) {
 		if (worker != request->worker && worker->unique == in->unique)
 			found = worker->interrupted = true;
 	}
@@ -77,9 +78,10 @@ bool was_interrupted_early(struct loop *loop, uint64_t unique)
  */
 static bool signal_interrupted(struct loop *loop)
 {
+	struct worker *worker;
 	bool any = false;
 
-	for (struct worker *worker = loop->workers; worker; worker = worker->next) {
+	LIST_FOREACH(worker, &loop->workers, next) {
 		if (worker->interruptible && worker->interrupted) {
 			pthread_kill(worker->thread, INTERRUPT_SIGNAL);
 			any = true;
@@ -94,11 +96,12 @@ static bool signal_interrupted(struct loop *loop)
  */
 static bool look_at_readers(struct loop *loop, bool interval_is_over)
 {
+	struct worker *worker;
 	bool any;
 
 	follow_check(loop);
 	any = loop->follower != NULL;
-	for (struct worker *worker = loop->workers; worker; worker = worker->next) {
+	LIST_FOREACH(worker, &loop->workers, next) {
 		if (!worker->reads || !worker->unique)
 			continue;
 		any = true;
@@ -113,16 +116,15 @@ static bool look_at_readers(struct loop *loop, bool interval_is_over)
 
 static void join_retired(struct loop *loop)
 {
-	struct worker *worker = loop->retired, *next;
+	struct worker *worker;
 
-	loop->retired = NULL;
-	pthread_mutex_unlock(&loop->lock);
-	for (; worker; worker = next) {
-		next = worker->next;
+	while ((worker = LIST_FIRST(&loop->retired))) {
+		LIST_REMOVE(worker, next);
+		pthread_mutex_unlock(&loop->lock);
 		pthread_join(worker->thread, NULL);
 		worker_free(worker);
+		pthread_mutex_lock(&loop->lock);
 	}
-	pthread_mutex_lock(&loop->lock);
 }
 
 /* For a call, for so long at most; -1: for ever. Others have the lock meanwhile. */
@@ -168,14 +170,14 @@ void *watcher_main(void *argument)
 	bool is_over = false;
 
 	pthread_mutex_lock(&loop->lock);
-	while (!loop->ended || loop->n_workers || loop->retired) {
+	while (!loop->ended || loop->n_workers || !LIST_EMPTY(&loop->retired)) {
 		bool interrupts = signal_interrupted(loop);
 		bool requests = look_at_readers(loop, is_over);
 
 		if (is_over)
 			until = after_ms(INTERVAL_MS);
 		is_over = false;
-		if (loop->retired)
+		if (!LIST_EMPTY(&loop->retired))
 			join_retired(loop);
 		else if (interrupts || (requests && !loop->ended))
 			is_over = wait_in_interval(loop, &until);

@@ -47,19 +47,12 @@ static int numbers_of(int32_t pid, int32_t numbers[MAX_DEPTH])
 	return n;
 }
 
-static ino_t namespace_inode(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) < 0 ? 0 : st.st_ino;
-}
-
 /* How far above the task's own namespace the wanted one is, or -1. */
-static int levels_up(int32_t pid, ino_t wanted)
+static int levels_up(int32_t pid, uint64_t wanted)
 {
 	int fd = namespace_open((uint32_t)pid, "pid"), up = 0;
 
-	while (fd >= 0 && namespace_inode(fd) != wanted) {
+	while (fd >= 0 && namespace_fd_id(fd) != wanted) {
 		int parent = ioctl(fd, NS_GET_PARENT);	/* EPERM above our own */
 
 		close(fd);
@@ -75,7 +68,7 @@ static int levels_up(int32_t pid, ino_t wanted)
 int pid_in_namespace_by_proc(int pidns_fd, int32_t pid)
 {
 	int32_t numbers[MAX_DEPTH];
-	int n = numbers_of(pid, numbers), up = levels_up(pid, namespace_inode(pidns_fd));
+	int n = numbers_of(pid, numbers), up = levels_up(pid, namespace_fd_id(pidns_fd));
 
 	return up >= 0 && up < n ? numbers[n - 1 - up] : -ESRCH;
 }

@@ -20,7 +20,7 @@
 #define USERS 4			/* so many may have as many as they may */
 
 struct removed_dir {
-	struct removed_dir *next;
+	LIST_ENTRY(removed_dir) next;
 	uint64_t user;
 	uint64_t node;
 	int fd;
@@ -28,7 +28,7 @@ struct removed_dir {
 
 struct removed {
 	pthread_mutex_t lock;	/* guards the rest; taken before no other */
-	struct removed_dir *first;	/* the newest */
+	LIST_HEAD(, removed_dir) dirs;	/* the newest first */
 	unsigned int max, max_of_user;
 	atomic_uint count;	/* also read without the lock, to see that there is nothing to forget */
 };
@@ -50,8 +50,8 @@ void removed_destroy(struct cgfs_mirror *mirror)
 
 	if (!removed)
 		return;
-	while (removed->first)
-		removed_forget(mirror, removed->first->node);
+	while (!LIST_EMPTY(&removed->dirs))
+		removed_forget(mirror, LIST_FIRST(&removed->dirs)->node);
 	pthread_mutex_destroy(&removed->lock);
 	free(removed);
 	mirror->removed = NULL;
@@ -65,29 +65,29 @@ static void removed_dir_free(struct removed_dir *dir)
 	free(dir);
 }
 
-/* Called with the lock held. Unlinks and returns the one that *link points to; NULL if that is none. */
-static struct removed_dir *take(struct removed *removed, struct removed_dir **link)
+/* Called with the lock held. NULL: there is none. */
+static struct removed_dir *find(struct removed *removed, uint64_t node)
 {
-	struct removed_dir *dir = *link;
+	struct removed_dir *dir;
 
-	if (dir) {
-		*link = dir->next;
-		removed->count--;
+	LIST_FOREACH(dir, &removed->dirs, next) {
+		if (dir->node == node)
+			return dir;
 	}
-	return dir;
+	return NULL;
 }
 
-/* Called with the lock held, after that user's was added. Where the one is linked that is too much; NULL if none is. */
-static struct removed_dir **too_much(struct removed *removed, uint64_t user)
+/* Called with the lock held, after that user's was added. The one that is too much; NULL if none is. */
+static struct removed_dir *too_much(struct removed *removed, uint64_t user)
 {
-	struct removed_dir **oldest = NULL, **oldest_of_user = NULL;
+	struct removed_dir *dir, *oldest = NULL, *oldest_of_user = NULL;
 	unsigned int n_user = 0;
 
-	for (struct removed_dir **link = &removed->first; *link; link = &(*link)->next) {
-		oldest = link;
-		if ((*link)->user != user)
+	LIST_FOREACH(dir, &removed->dirs, next) {
+		oldest = dir;
+		if (dir->user != user)
 			continue;
-		oldest_of_user = link;
+		oldest_of_user = dir;
 		n_user++;
 	}
 	if (removed->count > removed->max)
@@ -95,22 +95,30 @@ static struct removed_dir **too_much(struct removed *removed, uint64_t user)
 	return n_user > removed->max_of_user ? oldest_of_user : NULL;
 }
 
+/* Called with the lock held. It is for removed_dir_free() then. */
+static void take(struct removed *removed, struct removed_dir *dir)
+{
+	if (!dir)
+		return;
+	LIST_REMOVE(dir, next);
+	removed->count--;
+}
+
 void removed_keep(struct cgfs_mirror *mirror, uint64_t user, uint64_t node, int fd)
 {
 	struct removed *removed = mirror->removed;
-	struct removed_dir *dir = malloc(sizeof(*dir)), *given_up = NULL, **link;
+	struct removed_dir *dir = malloc(sizeof(*dir)), *given_up;
 
 	if (!dir) {
 		close(fd);
 		return;
 	}
+	*dir = (struct removed_dir){.user = user, .node = node, .fd = fd};
 	pthread_mutex_lock(&removed->lock);
-	*dir = (struct removed_dir){.next = removed->first, .user = user, .node = node, .fd = fd};
-	removed->first = dir;
+	LIST_INSERT_HEAD(&removed->dirs, dir, next);
 	removed->count++;
-	link = too_much(removed, user);
-	if (link)
-		given_up = take(removed, link);
+	given_up = too_much(removed, user);
+	take(removed, given_up);
 	pthread_mutex_unlock(&removed->lock);
 	removed_dir_free(given_up);
 }
@@ -118,14 +126,13 @@ void removed_keep(struct cgfs_mirror *mirror, uint64_t user, uint64_t node, int 
 void removed_forget(struct cgfs_mirror *mirror, uint64_t node)
 {
 	struct removed *removed = mirror->removed;
-	struct removed_dir **link, *dir;
+	struct removed_dir *dir;
 
 	if (!removed->count)
 		return;
 	pthread_mutex_lock(&removed->lock);
-	for (link = &removed->first; *link && (*link)->node != node; link = &(*link)->next)
-		;
-	dir = take(removed, link);
+	dir = find(removed, node);
+	take(removed, dir);
 	pthread_mutex_unlock(&removed->lock);
 	removed_dir_free(dir);
 }
@@ -133,13 +140,11 @@ void removed_forget(struct cgfs_mirror *mirror, uint64_t node)
 static int open_removed(struct removed *removed, uint64_t node)
 {
 	const struct removed_dir *dir;
-	int fd = -ESTALE;
+	int fd;
 
 	pthread_mutex_lock(&removed->lock);
-	for (dir = removed->first; dir && dir->node != node; dir = dir->next)
-		;
-	if (dir)
-		fd = dup_fd(dir->fd);
+	dir = find(removed, node);
+	fd = dir ? dup_fd(dir->fd) : -ESTALE;
 	pthread_mutex_unlock(&removed->lock);
 	return fd;
 }

@@ -151,18 +151,15 @@ static int replay_errand(const struct cgfs_mirror *mirror, const struct errand *
 static void perform(struct cgfs_mirror *mirror, const struct errand *errand)
 {
 	struct replay *replay = mirror->replay;
-	struct act self = {.tid = (uint32_t)gettid(), .errand = errand}, **link;
+	struct act self = {.tid = (uint32_t)gettid(), .errand = errand};
 
 	pthread_mutex_lock(&replay->lock);
-	self.next = replay->acts;
-	replay->acts = &self;
+	LIST_INSERT_HEAD(&replay->acts, &self, next);
 	replay->n_acts++;
 	pthread_mutex_unlock(&replay->lock);
 	replay_errand(mirror, errand);
 	pthread_mutex_lock(&replay->lock);
-	for (link = &replay->acts; *link != &self; link = &(*link)->next)
-		;
-	*link = self.next;
+	LIST_REMOVE(&self, next);
 	replay->n_acts--;
 	pthread_mutex_unlock(&replay->lock);
 }

@@ -8,7 +8,7 @@
 
 /* What one thread is doing at the moment. */
 struct act {
-	struct act *next;
+	LIST_ENTRY(act) next;
 	uint32_t tid;
 	const struct errand *errand;	/* its text is the name in the directory, where there is one */
 };
@@ -20,7 +20,7 @@ struct replay {
 	int copy;			/* of the mount, in the table of descriptors of the thread and its lanes */
 	atomic_uint n_acts;		/* read without the lock, to see that a request cannot come from one */
 	pthread_mutex_t lock;		/* guards what follows; taken before no other but the lanes' */
-	struct act *acts;
+	LIST_HEAD(, act) acts;
 	struct lanes *lanes;		/* NULL: nothing is replayed */
 	bool ended;			/* nor will be */
 	bool left;			/* a thread is left behind in the lanes. Written before the thread ends */

@@ -28,11 +28,13 @@ struct about {
 /* Lock held. What the thread that made the request is doing; NULL: it is none of ours. */
 static const struct errand *errand_of(const struct replay *replay, const struct request *request)
 {
-	const struct act *act = replay->acts;
+	const struct act *act;
 
-	while (act && act->tid != request->caller.tid)
-		act = act->next;
-	return act ? act->errand : NULL;
+	LIST_FOREACH(act, &replay->acts, next) {
+		if (act->tid == request->caller.tid)
+			return act->errand;
+	}
+	return NULL;
 }
 
 /* A copy: once the connection has ended, the thread goes on without waiting for the answer. */

@@ -10,31 +10,29 @@
 
 #define FEW 2	/* turns: with no more taken, the user behind a caller is not looked for, which would take longer */
 
-static void unlink_turn(struct turn **link, const struct turn *turn)
+static void stop_counting(struct turns *turns, struct turn *turn)
 {
-	while (*link && *link != turn)
-		link = &(*link)->next;
-	if (*link)
-		*link = turn->next;
+	TAILQ_REMOVE(&turns->having, turn, next);
+	turn->counts = false;
 }
 
 static void forget_the_slow(struct turns *turns)
 {
-	struct turn **link = &turns->having;
+	struct turn *turn, *next;
 
-	while (*link) {
-		if (is_past(&(*link)->slow_from))
-			*link = (*link)->next;
-		else
-			link = &(*link)->next;
+	for (turn = TAILQ_FIRST(&turns->having); turn; turn = next) {
+		next = TAILQ_NEXT(turn, next);
+		if (is_past(&turn->slow_from))
+			stop_counting(turns, turn);
 	}
 }
 
 static bool is_free(const struct turns *turns, uint64_t user)
 {
 	unsigned int n_user = 0, n_not_root = 0, most = turns->of_user;
+	const struct turn *turn;
 
-	for (const struct turn *turn = turns->having; turn; turn = turn->next) {
+	TAILQ_FOREACH(turn, &turns->having, next) {
 		n_user += turn->user == user;
 		n_not_root += turn->user != 0;
 	}
@@ -46,39 +44,29 @@ static bool is_free(const struct turns *turns, uint64_t user)
 /* Let those begin who have waited longest, as many as may. */
 static void give_what_is_free(struct turns *turns)
 {
-	struct turn **link = &turns->waiting, *turn;
+	struct turn *turn, *next;
 
-	if (*link)
+	if (!TAILQ_EMPTY(&turns->waiting))
 		forget_the_slow(turns);
-	while ((turn = *link)) {
-		if (!is_free(turns, turn->user)) {
-			link = &turn->next;
+	for (turn = TAILQ_FIRST(&turns->waiting); turn; turn = next) {
+		next = TAILQ_NEXT(turn, next);
+		if (!is_free(turns, turn->user))
 			continue;
-		}
-		*link = turn->next;
-		turn->has_it = true;
+		TAILQ_REMOVE(&turns->waiting, turn, next);
+		TAILQ_INSERT_HEAD(&turns->having, turn, next);
+		turn->has_it = turn->counts = true;
 		turn->slow_from = after_ms(turns->long_ms);
-		turn->next = turns->having;
-		turns->having = turn;
 		pthread_cond_signal(&turn->given);
 	}
 }
 
-static void append(struct turns *turns, struct turn *turn)
-{
-	struct turn **link = &turns->waiting;
-
-	while (*link)
-		link = &(*link)->next;
-	*link = turn;
-}
-
 static bool is_quiet(struct turns *turns)
 {
+	const struct turn *turn;
 	unsigned int n = 0;
 
 	pthread_mutex_lock(&turns->lock);
-	for (const struct turn *turn = turns->having; turn; turn = turn->next)
+	TAILQ_FOREACH(turn, &turns->having, next)
 		n++;
 	pthread_mutex_unlock(&turns->lock);
 	return n < FEW;
@@ -89,7 +77,7 @@ void turn_take(struct turns *turns, struct turn *turn, const struct cgfs_caller 
 	*turn = (struct turn){.user = is_quiet(turns) ? caller->uid : user_of(caller)};
 	init_monotonic(&turn->given);
 	pthread_mutex_lock(&turns->lock);
-	append(turns, turn);
+	TAILQ_INSERT_TAIL(&turns->waiting, turn, next);
 	give_what_is_free(turns);
 	while (!turn->has_it) {
 		struct timespec then = after_ms(turns->long_ms);
@@ -103,7 +91,8 @@ void turn_take(struct turns *turns, struct turn *turn, const struct cgfs_caller 
 void turn_give(struct turns *turns, struct turn *turn)
 {
 	pthread_mutex_lock(&turns->lock);
-	unlink_turn(&turns->having, turn);
+	if (turn->counts)
+		stop_counting(turns, turn);
 	give_what_is_free(turns);
 	pthread_mutex_unlock(&turns->lock);
 	pthread_cond_destroy(&turn->given);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <time.h>
 
 #include "../caller.h"
@@ -13,23 +14,27 @@
 /* One thread's, from turn_take() to turn_give(). All of it is turns.c's. */
 struct turn {
 	uint64_t user;
-	struct turn *next;		/* among those who have one, or those who wait for one */
+	TAILQ_ENTRY(turn) next;		/* in having or waiting; in neither once it is not counted any more */
 	pthread_cond_t given;
 	struct timespec slow_from;
-	bool has_it;
+	bool has_it, counts;
 };
+
+TAILQ_HEAD(turn_queue, turn);
 
 struct turns {
 	unsigned int of_user;		/* at a time */
 	unsigned int of_all;		/* of all users but root; from here on each has one */
 	int long_ms;			/* after which a turn is not counted any more: the thread is waiting for something else */
 	pthread_mutex_t lock;		/* guards the rest; taken before no other */
-	struct turn *having;		/* those that count */
-	struct turn *waiting;		/* the oldest first */
+	struct turn_queue having;	/* those that count */
+	struct turn_queue waiting;	/* the oldest first */
 };
 
-#define TURNS_INITIALIZER(of_user_, of_all_, long_ms_) {						\
-	.of_user = (of_user_), .of_all = (of_all_), .long_ms = (long_ms_), .lock = PTHREAD_MUTEX_INITIALIZER }
+/* Of the variable called turns. */
+#define TURNS_INITIALIZER(turns, of_user_, of_all_, long_ms_) {						\
+	.of_user = (of_user_), .of_all = (of_all_), .long_ms = (long_ms_), .lock = PTHREAD_MUTEX_INITIALIZER,	\
+	.having = TAILQ_HEAD_INITIALIZER((turns).having), .waiting = TAILQ_HEAD_INITIALIZER((turns).waiting) }
 
 /* Wait for the turn of whoever is behind the caller (user.c). */
 void turn_take(struct turns *turns, struct turn *turn, const struct cgfs_caller *caller);

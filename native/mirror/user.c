@@ -45,13 +45,6 @@ static int namespace_of(uint32_t tid, unsigned long pidfd_request, const char *n
 	return fd < 0 ? -1 : fd;
 }
 
-static uint64_t id_of(int namespace_fd)
-{
-	struct stat st;
-
-	return fstat(namespace_fd, &st) < 0 ? 0 : st.st_ino;
-}
-
 /* Who is behind a user namespace below ours, which is closed. */
 static uint64_t user_behind(int namespace_fd)
 {
@@ -61,7 +54,7 @@ static uint64_t user_behind(int namespace_fd)
 	for (;;) {
 		int parent = ioctl(namespace_fd, NS_GET_PARENT);
 
-		if (parent < 0 || id_of(parent) == identity_own_namespaces()->user) {
+		if (parent < 0 || namespace_fd_id(parent) == identity_own_namespaces()->user) {
 			if (parent >= 0)
 				close(parent);
 			break;
@@ -72,7 +65,7 @@ static uint64_t user_behind(int namespace_fd)
 	if (ioctl(namespace_fd, NS_GET_OWNER_UID, &owner) == 0 && owner != 0)
 		user = owner;
 	else
-		user = IS_NAMESPACE | id_of(namespace_fd);
+		user = IS_NAMESPACE | namespace_fd_id(namespace_fd);
 	close(namespace_fd);
 	return user;
 }
@@ -87,11 +80,11 @@ uint64_t user_of(const struct cgfs_caller *caller)
 	user_namespace = tid ? namespace_of(tid, PIDFD_GET_USER_NAMESPACE, "user") : -1;
 	if (user_namespace < 0)
 		return caller->uid;
-	if (id_of(user_namespace) != own->user)
+	if (namespace_fd_id(user_namespace) != own->user)
 		return user_behind(user_namespace);
 	close(user_namespace);
 	pid_namespace = namespace_of(tid, PIDFD_GET_PID_NAMESPACE, "pid");
-	if (pid_namespace < 0 || id_of(pid_namespace) == own->pid)
+	if (pid_namespace < 0 || namespace_fd_id(pid_namespace) == own->pid)
 		return caller->uid;
-	return IS_NAMESPACE | id_of(pid_namespace);
+	return IS_NAMESPACE | namespace_fd_id(pid_namespace);
 }

@@ -86,8 +86,7 @@ struct worker *worker_create(struct loop *loop)
 		worker_free(worker);
 		return NULL;
 	}
-	worker->next = loop->workers;
-	loop->workers = worker;
+	LIST_INSERT_HEAD(&loop->workers, worker, next);
 	loop->n_workers++;
 	return worker;
 }
@@ -95,14 +94,10 @@ struct worker *worker_create(struct loop *loop)
 void worker_retire(struct worker *worker)
 {
 	struct loop *loop = worker->loop;
-	struct worker **link = &loop->workers;
 
 	follow_stop(worker, true);
-	while (*link != worker)
-		link = &(*link)->next;
-	*link = worker->next;
+	LIST_REMOVE(worker, next);
 	loop->n_workers--;
-	worker->next = loop->retired;
-	loop->retired = worker;
+	LIST_INSERT_HEAD(&loop->retired, worker, next);
 	wake_watcher(loop);
 }

@@ -65,7 +65,7 @@ static void finish(struct asker *asker)
 
 TEST(turns_of_one_user_are_no_others)
 {
-	struct turns turns = TURNS_INITIALIZER(3, 12, 60 * 1000);
+	struct turns turns = TURNS_INITIALIZER(turns, 3, 12, 60 * 1000);
 	struct asker hers[MANY], his;
 	int n_begun = 0;
 
@@ -88,7 +88,7 @@ TEST(turns_of_one_user_are_no_others)
 /* None gives its turn back, and all have one in the end. */
 TEST(turns_that_take_long_hold_up_nobody)
 {
-	struct turns turns = TURNS_INITIALIZER(3, 12, 20);
+	struct turns turns = TURNS_INITIALIZER(turns, 3, 12, 20);
 	struct asker askers[MANY];
 
 	CHECK(identity_init() == 0);
@@ -102,7 +102,7 @@ TEST(turns_that_take_long_hold_up_nobody)
 
 TEST(turns_are_fewer_where_many_have_one)
 {
-	struct turns turns = TURNS_INITIALIZER(3, 2, 60 * 1000);
+	struct turns turns = TURNS_INITIALIZER(turns, 3, 2, 60 * 1000);
 	struct asker others[2], hers[2], roots;
 
 	CHECK(identity_init() == 0);
