@@ -51,6 +51,7 @@ struct watch {
 	_Atomic(bool) reading;		/* events that have been read may not have been counted yet */
 	_Atomic(uint64_t) removals;	/* what took files away, or may have */
 	_Atomic(uint64_t) attributes;	/* what changed attributes, extended ones included, or may have */
+	uint64_t let_go;		/* removals, when what is kept of files was let go last; the thread's own */
 	pthread_mutex_t lock;		/* guards what follows; taken before no other */
 	pthread_cond_t changed;		/* settled has grown, or something is known to be expired, or the end */
 	uint64_t asked, settled;	/* all that was to be read at the asked-th asking has been read */
@@ -229,7 +230,6 @@ static bool read_events(struct cgfs_mirror *mirror)
 {
 	char buffer[16384] __attribute__((aligned(4)));
 	struct watch *watch = mirror->watch;
-	uint64_t before = watch->removals;
 	bool any = false;
 	ssize_t size;
 
@@ -246,7 +246,8 @@ static bool read_events(struct cgfs_mirror *mirror)
 		}
 	}
 	watch->reading = false;
-	if (watch->removals != before) {
+	if (watch->removals != watch->let_go) {
+		watch->let_go = watch->removals;
 		backings_let_go(mirror);
 		kept_let_go(mirror);
 	}

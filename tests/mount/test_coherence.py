@@ -11,6 +11,7 @@ import pytest
 from tests.mount.conftest import StartOverlay, Twin
 from tests.support.cgroups import cgroup_id, is_populated, processes
 from tests.support.child import Child, run
+from tests.support.daemon import Overlay, open_descriptors
 from tests.support.programs import CONTROL_FILE, Hook
 from tests.support.users import ALICE
 from tests.support.waiting import until
@@ -119,6 +120,18 @@ def test_what_is_hidden_through_the_mirror_is_gone_at_once(twin: Twin) -> None:
             (child.mirror / "cgroup.pressure").write_text(word)
             assert ("cpu.pressure" in os.listdir(child.mirror)) == there
             assert (seen(child.mirror / "cpu.pressure") != errno.ENOENT) == there
+
+
+def test_the_daemon_keeps_nothing_open_of_what_is_hidden_through_the_mirror(overlay: Overlay, twin: Twin) -> None:
+    child = cache(twin)
+    (child.mirror / "cpu.pressure").read_text()
+    switch = os.open(child.mirror / "cgroup.pressure", os.O_WRONLY)  # with O_TRUNC there would be an event
+    os.write(switch, b"0")
+    os.close(switch)
+    until(
+        lambda: not [each for each in open_descriptors(overlay.pid) if "cpu.pressure" in each],
+        "the file that was read is not kept open",
+    )
 
 
 def test_who_is_in_a_directory_stays_in_it_whatever_others_change(twin: Twin) -> None:
