@@ -82,7 +82,16 @@ def apply(changes: Iterable[Change]) -> None:
             for change in changes:
                 undo.callback(_put_back, change)
                 set_state(change.path, change.before, change.after)
+                _name_what_others_have(change)
         undo.pop_all()
+
+
+def _name_what_others_have(change: Change) -> None:
+    """What somebody else has attached is his: it stays beside what is restored."""
+    with contextlib.suppress(OSError):  # it may be for others only to read
+        others = [line for line in lines_of(file_state(change.path)) if line not in lines_of(change.after)]
+        if others:
+            log.warning("%s: somebody else has attached %s, which stays", change.path, " and ".join(others))
 
 
 @contextlib.contextmanager

@@ -95,6 +95,24 @@ def test_restoring_removes_what_was_not_there(filtered: Twin, tmp_path: Path) ->
     assert (filtered.mirror / EGRESS).read_text() == "none\n"
 
 
+def test_what_somebody_else_has_attached_stays_and_is_named(twin: Twin, tmp_path: Path) -> None:
+    path = twin.mirror / EGRESS
+    path.write_text(DROP_ALL)
+    save(twin.mirror, tmp_path / "saved")
+    with program(Hook.EGRESS) as prog_fd:
+        control.attach(path, prog_fd)  # and so it could be put back
+        path.write_text("none")
+        attach(twin.native, prog_fd, Hook.EGRESS)
+        theirs = path.read_text()
+        done = cgfs("restore", tmp_path / "saved", twin.mirror)
+        assert (done.returncode, done.stderr) == (
+            0,
+            f"cgfs: {path}: somebody else has attached {theirs.strip()}, which stays\n",
+        )
+        assert sorted(path.read_text().splitlines()) == sorted([theirs.strip(), DROP_ALL])
+        detach(twin.native, Hook.EGRESS, prog_fd)
+
+
 def test_a_dry_run_shows_the_difference_and_changes_nothing(filtered: Twin, tmp_path: Path) -> None:
     save(filtered.mirror, tmp_path / "saved")
     reset(filtered.mirror)
