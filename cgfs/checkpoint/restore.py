@@ -77,13 +77,16 @@ def apply(changes: Iterable[Change]) -> None:
     """Carry out *changes*. Where one fails, or a signal ends it, those before it are undone, and its OSError, or
     KeyboardInterrupt, is raised.
     """
+    done: list[Change] = []
     with contextlib.ExitStack() as undo:
         with _ended_by_signals():
             for change in changes:
                 undo.callback(_put_back, change)
                 set_state(change.path, change.before, change.after)
-                _name_what_others_have(change)
+                done.append(change)
         undo.pop_all()
+    for change in done:
+        _name_what_others_have(change)
 
 
 def _name_what_others_have(change: Change) -> None:
