@@ -13,7 +13,7 @@
 static void stop_counting(struct turns *turns, struct turn *turn)
 {
 	TAILQ_REMOVE(&turns->having, turn, next);
-	turn->counts = false;
+	turn->is_counted = false;
 }
 
 static void forget_the_slow(struct turns *turns)
@@ -54,7 +54,7 @@ static void give_what_is_free(struct turns *turns)
 			continue;
 		TAILQ_REMOVE(&turns->waiting, turn, next);
 		TAILQ_INSERT_HEAD(&turns->having, turn, next);
-		turn->has_it = turn->counts = true;
+		turn->has_it = turn->is_counted = true;
 		turn->slow_from = after_ms(turns->long_ms);
 		pthread_cond_signal(&turn->given);
 	}
@@ -91,7 +91,7 @@ void turn_take(struct turns *turns, struct turn *turn, const struct cgfs_caller 
 void turn_give(struct turns *turns, struct turn *turn)
 {
 	pthread_mutex_lock(&turns->lock);
-	if (turn->counts)
+	if (turn->is_counted)
 		stop_counting(turns, turn);
 	give_what_is_free(turns);
 	pthread_mutex_unlock(&turns->lock);

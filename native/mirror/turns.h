@@ -17,7 +17,7 @@ struct turn {
 	TAILQ_ENTRY(turn) next;		/* in having or waiting; in neither once it is not counted any more */
 	pthread_cond_t given;
 	struct timespec slow_from;
-	bool has_it, counts;
+	bool has_it, is_counted;
 };
 
 TAILQ_HEAD(turn_queue, turn);
@@ -31,10 +31,10 @@ struct turns {
 	struct turn_queue waiting;	/* the oldest first */
 };
 
-/* Of the variable called turns. */
-#define TURNS_INITIALIZER(turns, of_user_, of_all_, long_ms_) {						\
+/* Of the variable of that name. */
+#define TURNS_INITIALIZER(variable_, of_user_, of_all_, long_ms_) {						\
 	.of_user = (of_user_), .of_all = (of_all_), .long_ms = (long_ms_), .lock = PTHREAD_MUTEX_INITIALIZER,	\
-	.having = TAILQ_HEAD_INITIALIZER((turns).having), .waiting = TAILQ_HEAD_INITIALIZER((turns).waiting) }
+	.having = TAILQ_HEAD_INITIALIZER((variable_).having), .waiting = TAILQ_HEAD_INITIALIZER((variable_).waiting) }
 
 /* Wait for the turn of whoever is behind the caller (user.c). */
 void turn_take(struct turns *turns, struct turn *turn, const struct cgfs_caller *caller);
