@@ -2,7 +2,7 @@
 /*
  * Extended attributes that are known not to be there. `ls -l` asks each file for its security label, each time that it lists
  * it, and FUSE keeps no extended attributes; nor their absence. What was not there is not there for as long as nothing is
- * counted (watch_counts()).
+ * counted (watch_counts()). (Of a file that goes without that, which backing.c tells of, it is said for longer: it has none.)
  *
  * Each has its place by node and name: a new one takes the place of whatever is there.
  */

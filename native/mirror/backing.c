@@ -36,7 +36,6 @@ struct backing {
 	uint64_t node;
 	uint64_t user;			/* in use: for whom it is kept */
 	struct look look;		/* the descriptor is for the attributes, should the file be removed while it is open */
-	struct timespec until;		/* how long that is believed */
 	int id;
 	unsigned int count;
 };
@@ -132,6 +131,7 @@ int look_for_file(const struct request *request, struct look *look)
 	int fd;
 
 	look->counts = watch_counts(mirror);
+	look->until = after_ms(BELIEVED_MS);
 	fd = node_open_path(mirror, request->header->nodeid);
 	if (fd < 0)
 		return fd;
@@ -188,7 +188,7 @@ static int use(struct cgfs_mirror *mirror, struct backing *backing, uint64_t use
 
 static bool is_believed(const struct cgfs_mirror *mirror, const struct backing *backing)
 {
-	return backing->look.counts.removals == watch_removals(mirror) && !is_past(&backing->until);
+	return backing->look.counts.removals == watch_removals(mirror) && !is_past(&backing->look.until);
 }
 
 static bool is_owned(const struct request *request, const struct backing *backing, mode_t needed)
@@ -199,7 +199,7 @@ static bool is_owned(const struct request *request, const struct backing *backin
 	       identity_owner_may(&request->caller, look->owner, look->mode, needed);
 }
 
-/* The id of a backing whose file is certainly there, and the caller's, if that is needed; 0: there is none. */
+/* The id of a backing whose file is there, as far as is known (above), and the caller's, if that is needed; 0: there is none. */
 static int get_again(const struct request *request, uint64_t user, bool is_there, mode_t needed)
 {
 	struct cgfs_mirror *mirror = request->mirror;
@@ -229,7 +229,6 @@ static void keep_look(struct cgfs_mirror *mirror, struct backing *backing, uint6
 	struct look former = backing->look;
 
 	backing->look = *look;
-	backing->until = after_ms(BELIEVED_MS);
 	if (former.path_fd < 0) {
 		if (!descriptors_take(mirror, user, 1)) {
 			backing->look.path_fd = -1;

@@ -312,7 +312,7 @@ void handle_write(struct request *request)
 	else
 		taken = write_as_caller(request, file, (const char *)(in + 1), in->size);
 	if (taken >= 0 && node_kind(file->node) == KIND_SWITCH) {
-		switch_find(request->mirror, node_kernfs_id(request->mirror, file->node));
+		switch_written_here(request->mirror, file->node);
 		watch_settle(request->mirror);
 	}
 	file_put(file);

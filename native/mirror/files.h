@@ -24,12 +24,13 @@ void backings_destroy(struct cgfs_mirror *mirror);
 /* What a look at the file of a request has found, and what had been counted before. */
 struct look {
 	struct counts counts;
+	struct timespec until;	/* it is believed no longer: backing.c says why */
 	int path_fd;		/* O_PATH; -1: it has not been looked for */
 	uint32_t owner;
 	mode_t mode;
 };
 #define NO_LOOK ((struct look){.path_fd = -1})
-/* Look for it. Returns 0 or -errno. */
+/* Look for it. Returns 0 or -errno; look_end() either way. */
 int look_for_file(const struct request *request, struct look *look);
 void look_end(struct look *look);
 #define CLEANUP_LOOK __attribute__((cleanup(look_end)))

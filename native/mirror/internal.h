@@ -29,6 +29,7 @@ static inline void close_fd(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
+	*fd = -1;
 }
 #define CLEANUP_FD __attribute__((cleanup(close_fd)))
 
@@ -66,8 +67,9 @@ struct cgfs_mirror {
 	unsigned int n_readers;		/* threads that read the connection when nothing waits; tests have one, for the order */
 	int fuse_fd;		/* the connection, from which requests are read */
 	int notify_fd;		/* a clone of it, for notifications only: what is read from a clone can be answered there only */
-	int seen_fd;		/* O_RDONLY directory: SOURCE, where everybody sees it; for paths that others are told */
-	int source_fd;		/* the same on a copy of the mount, our own; every file is opened by its handle beside it */
+	int seen_fd;		/* O_RDONLY directory: SOURCE where everybody sees it, for its path and those below */
+	int source_fd;		/* the same on our own copy of the mount, without a path; every file is opened by its handle beside it */
+	bool has_copy;		/* else source_fd is where everybody sees it, too */
 	uint64_t source_id;	/* the cgroup id that node 1 stands for */
 	char *mountpoint;
 	dev_t device;		/* what st_dev is on the mirror */

@@ -85,11 +85,26 @@ static int copy_untouched(struct cgfs_mirror *mirror, const struct cgfs_untouche
 	return error || mirror->untouched.content ? error : -ENOMEM;
 }
 
-/* The copy of the mount is in no namespace, and private once its first descriptor is closed; it ends with the last one. */
+/*
+ * SOURCE on a mount of our own: a copy, which is nowhere to be seen once the descriptor that made it is closed, and ends with the
+ * last one that is open on it. There is none of a mount that is unbindable, or another namespace's: then where all see it.
+ */
+static int open_copy(struct cgfs_mirror *mirror)
+{
+	CLEANUP_FD int copy = (int)syscall(SYS_open_tree, mirror->seen_fd, "",
+					   AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (copy < 0 && errno != EINVAL)
+		return -errno;
+	mirror->has_copy = copy >= 0;
+	mirror->source_fd = openat(mirror->has_copy ? copy : mirror->seen_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return mirror->source_fd < 0 ? -errno : 0;
+}
+
 static int open_source(struct cgfs_mirror *mirror, const char *source)
 {
-	CLEANUP_FD int copy = -1;
 	struct statfs st;
+	int error;
 
 	mirror->seen_fd = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (mirror->seen_fd < 0 || fstatfs(mirror->seen_fd, &st) < 0)
@@ -97,13 +112,8 @@ static int open_source(struct cgfs_mirror *mirror, const char *source)
 	if (st.f_type != CGROUP2_SUPER_MAGIC)
 		return -EINVAL;
 	mirror->read_only = st.f_flags & ST_RDONLY;
-	copy = (int)syscall(SYS_open_tree, mirror->seen_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (copy < 0)
-		return -errno;
-	mirror->source_fd = openat(copy, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (mirror->source_fd < 0)
-		return -errno;
-	return kernfs_id_at(mirror->source_fd, "", AT_EMPTY_PATH, &mirror->source_id);
+	error = open_copy(mirror);
+	return error ? error : kernfs_id_at(mirror->source_fd, "", AT_EMPTY_PATH, &mirror->source_id);
 }
 
 static int clone_connection(struct cgfs_mirror *mirror)
@@ -333,7 +343,6 @@ void cgfs_mirror_close(struct cgfs_mirror *mirror)
 	free_texts(mirror->control_names);
 	free_texts(mirror->note_names);
 	free(mirror->control_attach_types);
-	close_fd(&mirror->seen_fd);
 	free((char *)(uintptr_t)mirror->untouched.content);
 	free(mirror->mountpoint);
 	free(mirror);

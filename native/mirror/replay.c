@@ -42,6 +42,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include "../cgroup.h"
 #include "loop.h"
 #include "monotonic.h"
 #include "watch.h"
@@ -75,12 +76,12 @@ static int path_of(int fd, char path[PATH_MAX])
 static int path_below_source(const struct cgfs_mirror *mirror, uint64_t node, const char *name, char **below)
 {
 	char source[PATH_MAX], path[PATH_MAX];
-	CLEANUP_FD int fd = node_open_path(mirror, node);
+	CLEANUP_FD int fd = cgfs_open_by_kernfs_id(mirror->seen_fd, node_kernfs_id(mirror, node), O_PATH);
 	size_t length;
 	int error = fd < 0 ? fd : path_of(fd, path);
 
 	if (!error)
-		error = path_of(mirror->source_fd, source);
+		error = path_of(mirror->seen_fd, source);
 	if (error)
 		return error;
 	length = strcmp(source, "/") == 0 ? 0 : strlen(source);
@@ -167,13 +168,13 @@ static void perform(struct cgfs_mirror *mirror, const struct errand *errand)
 /* --- the thread that looks for the end ---------------------------------------------------------------------------------- */
 
 /*
- * Be without all descriptors but the standard ones, wake_fd, SOURCE and a copy of the mount. Returns the latter or -errno.
+ * Be without all descriptors but the standard ones, wake_fd, SOURCE and a copy of the mirror's mount. Returns the latter or -errno.
  * No request is made: there may be nobody yet to answer it.
  */
 static int enter_copy(const struct cgfs_mirror *mirror)
 {
 	struct mount_attr private = {.propagation = MS_PRIVATE};
-	const int fds[2] = {mirror->source_fd, mirror->replay->wake_fd};
+	const int fds[2] = {mirror->seen_fd, mirror->replay->wake_fd};
 	int copy, error;
 
 	if (unshare(CLONE_FS) < 0 || keep_descriptors(fds))
@@ -246,7 +247,7 @@ static void *replay_main(void *argument)
 	CLEANUP_FD int copy = enter_copy(mirror);
 	FILE *mountinfo = copy < 0 ? NULL : fopen("/proc/thread-self/mountinfo", "re");
 	int error = copy < 0 ? copy : mountinfo ? 0 : -errno;
-	const int fds[2] = {mirror->source_fd, copy};
+	const int fds[2] = {mirror->seen_fd, copy};
 	struct lanes *lanes = NULL;
 
 	replay->copy = copy;

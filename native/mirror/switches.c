@@ -57,6 +57,13 @@ void switch_written(struct cgfs_mirror *mirror, const char *name, uint64_t dir)
 		written(mirror, file, dir);
 }
 
+/* Its directory is looked for where a lock may be waited for (lanes.c). */
+void switch_written_here(struct cgfs_mirror *mirror, uint64_t node)
+{
+	watch_count_removal(mirror);
+	stale_add(mirror, STALE_NAMELESS, node_kernfs_id(mirror, node), NULL, 0);
+}
+
 /* The directory was made just before the file, since kernfs numbers upwards: the next one below. Returns -1 if there is none. */
 static int open_directory_of(const struct cgfs_mirror *mirror, uint64_t file)
 {

@@ -3,9 +3,10 @@
  * Sees, by fanotify, what others do on cgroup2, so that the kernel need not ask about each name again and again.
  *
  * The events name directories and files by handle, which is the kernfs id. What this process has done is known to
- * the kernel already. What it writes, and what the kernel writes in its stead (passthrough), is no event here: all that goes
- * by a copy of cgroup2's mount that is nobody else's, which is left out. So the queue is empty as long as nobody else does
- * anything, and what was seen before is so (watch_has_counted()).
+ * the kernel already. What it writes to files, and what the kernel writes in its stead (passthrough), is no event here: all that
+ * goes by a copy of cgroup2's mount that is nobody else's, which is left out. What makes, removes and changes the attributes of
+ * files is an event, whoever does it. So the queue is empty while nobody does any of that, nor writes elsewhere, and what was seen
+ * before is so (watch_has_counted()).
  *
  * Sources: fanotify(7); kernfs_notify_workfn in fs/kernfs/file.c.
  */
@@ -17,16 +18,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 
 #include "files.h"
 #include "loop.h"
 #include "monotonic.h"
 
 #define MASK (FAN_CREATE | FAN_DELETE | FAN_ATTRIB | FAN_MODIFY | FAN_ONDIR)
+/* Of what is marked so, which is our copy of the mount, the events of a mask are none. */
 #define LEAVE_OUT (FAN_MARK_ADD | FAN_MARK_MOUNT | FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY)
 /*
-#define LEAVE_OUT (FAN_MARK_ADD | FAN_MARK_MOUNT | FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY)
  * After events no more are read for so long: the kernel merges those that say the same, and who writes to cgroup2 in
  * a loop does not wake this thread each time.
  */
@@ -255,18 +255,19 @@ static bool read_events(struct cgfs_mirror *mirror)
 }
 
 /*
- * The event of a removal is in the queue when the system call that removed returns. Then it is being read, and then counted:
- * asked in this order, it is found.
+ * The event of a removal, or of new attributes, is in the queue when the system call that did it returns. Then it is being read,
+ * and then counted: asked in this order, it is found. (What is written here to a switch is no event: handle_write() counts.)
  */
 bool watch_has_counted(const struct cgfs_mirror *mirror)
 {
 	struct watch *watch = mirror->watch;
-	int bytes;
+	struct pollfd queue;
 
 	if (!watch || watch->reading)	/* spares the system call; what counts is that it is so afterwards */
 		return false;
-	/* What poll(2) says, too, and takes longer. */
-	return ioctl(watch->fan_fd, FIONREAD, &bytes) == 0 && bytes == 0 && !watch->reading;
+	/* Not FIONREAD, which takes as long as the queue is. */
+	queue = (struct pollfd){.fd = watch->fan_fd, .events = POLLIN};
+	return poll(&queue, 1, 0) == 0 && !watch->reading;
 }
 
 uint64_t watch_removals(const struct cgfs_mirror *mirror)
@@ -380,6 +381,8 @@ static int open_descriptors(struct cgfs_mirror *mirror)
 		return -errno;
 	if (fanotify_mark(watch->fan_fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, MASK, mirror->source_fd, NULL) < 0)
 		return -errno;
+	if (!mirror->has_copy)
+		return 0;
 	return fanotify_mark(watch->fan_fd, LEAVE_OUT, FAN_MODIFY, mirror->source_fd, NULL) < 0 ? -errno : 0;
 }
 

@@ -204,6 +204,23 @@ def test_mount_mounts_it_as_fstab_says(mountpoint: Path, tmp_cgroup: Path, sourc
     assert done.stdout.endswith("none\nfuse.cgfs\n")
 
 
+def test_a_source_on_an_unbindable_mount_is_mirrored(mountpoint: Path, cgroup2: Path, tmp_cgroup: Path) -> None:
+    """The daemon has no copy of the mount then; what is written to a switch is still known when that is done."""
+    script = """
+        mount --make-unbindable "$2"
+        "$1" mount "$2" "$3"
+        cd "$3/$4"
+        cat net.egress_filter cpu.pressure >/dev/null
+        for word in 0 1 0; do echo $word >>cgroup.pressure; ls | grep -c cpu.pressure || true; done
+        cd /
+        "$1" umount "$3"
+    """
+    done = in_mount_namespace(
+        script, *cgfs_command(), str(cgroup2), str(mountpoint), str(tmp_cgroup.relative_to(cgroup2))
+    )
+    assert (done.stdout, done.stderr) == ("0\n1\n0\n", ""), done
+
+
 def test_a_daemon_that_cannot_mount_or_cannot_serve_leaves_nothing(mountpoint: Path) -> None:
     without_fuse = f'mount --bind /dev/null /dev/fuse; exec "$@" mount {mountpoint}'
     assert_refused(in_mount_namespace(without_fuse, *cgfs_command()), "cannot mount a mirror", str(mountpoint))
