@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Which handler answers which request, of a mirrored file and of a control file, and how much a request must bring. */
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+
 #include "watch.h"
 
 struct operation {
@@ -76,6 +79,39 @@ static const struct operation operations[] = {
 	[FUSE_DESTROY] = {succeed, succeed, 0},
 };
 
+static bool changes_something(const struct request *request)
+{
+	const struct fuse_open_in *open = request->body;
+
+	switch (request->header->opcode) {
+	case FUSE_OPEN:
+		return (open->flags & O_ACCMODE) != O_RDONLY || open->flags & O_TRUNC;
+	case FUSE_SETATTR:
+	case FUSE_MKDIR:
+	case FUSE_RMDIR:
+	case FUSE_SETXATTR:
+	case FUSE_REMOVEXATTR:
+		return true;
+	}
+	return false;
+}
+
+/* SOURCE's mount may be made read-only at any time. Our copy of it stays as it was. */
+static bool source_is_read_only(const struct cgfs_mirror *mirror)
+{
+	struct statfs st;
+
+	return fstatfs(mirror->seen_fd, &st) == 0 && st.f_flags & ST_RDONLY;
+}
+
+static void handle_mirrored(const struct operation *operation, struct request *request)
+{
+	if (changes_something(request) && source_is_read_only(request->mirror))
+		reply_error(request, -EROFS);
+	else
+		operation->mirrored(request);
+}
+
 void dispatch(struct request *request)
 {
 	const struct fuse_in_header *header = request->header;
@@ -90,7 +126,7 @@ void dispatch(struct request *request)
 	else if (request->body_size < operation->body_size)
 		reply_error(request, -EINVAL);
 	else if (!node_is_control(header->nodeid))
-		operation->mirrored(request);
+		handle_mirrored(operation, request);
 	else if (node_control_index(header->nodeid) < request->mirror->n_control_names)
 		operation->control(request);
 	else
