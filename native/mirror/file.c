@@ -21,12 +21,6 @@
 #include "identity.h"
 #include "watch.h"
 
-/* An open that can change nothing. O_TRUNC does: the time of modification. */
-static bool reads_only(uint32_t flags)
-{
-	return (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC);
-}
-
 static bool holds_pids(enum file_kind kind)
 {
 	return kind == KIND_PROCS || kind == KIND_THREADS;
@@ -40,20 +34,25 @@ static bool judged_by_opener(enum file_kind kind)
 /*
  * The open that the caller asks for, of a descriptor that is kept: with all that cgroup2 may ever judge it by. That is his
  * cgroup namespace for every file (nsdelegate: cgroup_file_write in kernel/cgroup/cgroup.c). Who is what the daemon is opens
- * by handle: only he may, and it is faster. For others it is looked for.
+ * by handle: only he may, and it is faster. A switch is written where everybody sees it: that is to be an event (watch.c).
  */
-static int open_as_caller(const struct request *request, uint32_t flags, struct look *look)
+static int open_as_caller(const struct request *request, uint32_t flags)
 {
+	const struct cgfs_mirror *mirror = request->mirror;
+	uint64_t node = request->header->nodeid;
+	bool seen = node_kind(node) == KIND_SWITCH;
 	struct identity AS_CALLER identity = {};
+	CLEANUP_FD int path_fd = -1;
 	int error;
 
 	flags &= O_ACCMODE | O_TRUNC;
 	if (identity_is_own(&request->caller))
-		return node_open(request->mirror, request->header->nodeid, (int)flags);
-	error = look_for_file(request, look);
-	if (!error)
-		error = identity_take(&identity, &request->caller, IDENTITY_CGROUP_NS);
-	return error ? error : reopen(look->path_fd, flags);
+		return seen ? node_open_seen(mirror, node, (int)flags) : node_open(mirror, node, (int)flags);
+	path_fd = seen ? node_open_seen(mirror, node, O_PATH) : node_open_path(mirror, node);
+	if (path_fd < 0)
+		return path_fd;
+	error = identity_take(&identity, &request->caller, IDENTITY_CGROUP_NS);
+	return error ? error : reopen(path_fd, flags);
 }
 
 /*
@@ -105,7 +104,7 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 {
 	struct cgfs_mirror *mirror = request->mirror;
 	uint64_t node = request->header->nodeid;
-	bool writes = !reads_only(flags);
+	bool writes = !open_reads_only(flags);
 	enum file_kind kind = node_kind(node);
 	bool ours = !mirror->passthrough || (writes && (judged_by_opener(kind) || kind == KIND_SWITCH));
 	struct look CLEANUP_LOOK look = NO_LOOK;
@@ -113,7 +112,7 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	int kept, id = 0;
 
 	if (ours)
-		fd = writes ? open_as_caller(request, flags, &look) : node_open(mirror, node, O_RDONLY);
+		fd = writes ? open_as_caller(request, flags) : node_open(mirror, node, O_RDONLY);
 	else if (writes)
 		id = open_once(request, flags, &look);
 	if (fd < 0 && ours)
@@ -311,10 +310,8 @@ void handle_write(struct request *request)
 		taken = write_pid(request, file, (const char *)(in + 1), in->size);
 	else
 		taken = write_as_caller(request, file, (const char *)(in + 1), in->size);
-	if (taken >= 0 && node_kind(file->node) == KIND_SWITCH) {
-		switch_written_here(request->mirror, file->node);
+	if (taken >= 0 && node_kind(file->node) == KIND_SWITCH)
 		watch_settle(request->mirror);
-	}
 	file_put(file);
 	out.size = taken;
 	if (taken < 0)

@@ -74,7 +74,7 @@ struct cgfs_mirror {
 	char *mountpoint;
 	dev_t device;		/* what st_dev is on the mirror */
 	bool passthrough;	/* asked for, and granted by INIT */
-	bool read_only;		/* SOURCE was mounted so at the start */
+	bool read_only;		/* SOURCE was so at the start, and our copy of the mount stays so */
 	const char **control_names;
 	size_t n_control_names;
 	uint32_t *control_attach_types;	/* of each; NULL: unknown */
@@ -179,6 +179,8 @@ uint64_t node_kernfs_id(const struct cgfs_mirror *mirror, uint64_t node);
 /* Open the file or directory of a node with O_PATH, as root. Returns a descriptor or -errno (-ESTALE: removed). */
 int node_open_path(const struct cgfs_mirror *mirror, uint64_t node);
 int node_open(const struct cgfs_mirror *mirror, uint64_t node, int flags);	/* the same with other flags */
+/* The same by the mount that everybody sees, not by our copy of it. */
+int node_open_seen(const struct cgfs_mirror *mirror, uint64_t node, int flags);
 /* The path under which system calls that take no O_PATH descriptor reach fd. */
 #define FD_PATH_SIZE 32
 void fd_path(int fd, char path[FD_PATH_SIZE]);
@@ -201,6 +203,11 @@ int request_name(const struct request *request, size_t offset, const char **name
 /* --- directory.c, attributes.c, file.c: the handlers; the table of opcodes is in dispatch.c ---------------------- */
 
 void dispatch(struct request *request);
+/* Whether an open with these flags can change nothing. With O_TRUNC it does: the time of modification. */
+static inline bool open_reads_only(uint32_t flags)
+{
+	return (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC);
+}
 
 #define HANDLER(name) void name(struct request *request)
 HANDLER(handle_lookup);

@@ -56,13 +56,23 @@ int node_open_path(const struct cgfs_mirror *mirror, uint64_t node)
 	return node_open(mirror, node, O_PATH);
 }
 
-int node_open(const struct cgfs_mirror *mirror, uint64_t node, int flags)
+static int node_open_on(const struct cgfs_mirror *mirror, int mount_fd, uint64_t node, int flags)
 {
 	uint64_t id = node_kernfs_id(mirror, node);
-	int fd = cgfs_open_by_kernfs_id(mirror->source_fd, id, flags);
+	int fd = cgfs_open_by_kernfs_id(mount_fd, id, flags);
 
 	/* The kernel does not look for the root again: when it is gone it is gone. */
 	return fd == -ESTALE && id == mirror->source_id ? -ENOENT : fd;
+}
+
+int node_open(const struct cgfs_mirror *mirror, uint64_t node, int flags)
+{
+	return node_open_on(mirror, mirror->source_fd, node, flags);
+}
+
+int node_open_seen(const struct cgfs_mirror *mirror, uint64_t node, int flags)
+{
+	return node_open_on(mirror, mirror->seen_fd, node, flags);
 }
 
 void fd_path(int fd, char path[FD_PATH_SIZE])

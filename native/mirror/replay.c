@@ -42,7 +42,6 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
-#include "../cgroup.h"
 #include "loop.h"
 #include "monotonic.h"
 #include "watch.h"
@@ -76,7 +75,7 @@ static int path_of(int fd, char path[PATH_MAX])
 static int path_below_source(const struct cgfs_mirror *mirror, uint64_t node, const char *name, char **below)
 {
 	char source[PATH_MAX], path[PATH_MAX];
-	CLEANUP_FD int fd = cgfs_open_by_kernfs_id(mirror->seen_fd, node_kernfs_id(mirror, node), O_PATH);
+	CLEANUP_FD int fd = node_open_seen(mirror, node, O_PATH);
 	size_t length;
 	int error = fd < 0 ? fd : path_of(fd, path);
 

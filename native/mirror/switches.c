@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The files that bring others, and take them away, by what is written to them. The kernel makes and removes those others
- * without an event; the write that made it do so is one, if others wrote.
+ * without an event; the write that made it do so is one, by whomever: they are written by the mount that everybody sees (file.c).
  *
  * Sources: cgroup_pressure_write, cgroup_subtree_control_write and cgroup_type_write in kernel/cgroup/cgroup.c.
  */
@@ -55,13 +55,6 @@ void switch_written(struct cgfs_mirror *mirror, const char *name, uint64_t dir)
 
 	if (file)
 		written(mirror, file, dir);
-}
-
-/* Its directory is looked for where a lock may be waited for (lanes.c). */
-void switch_written_here(struct cgfs_mirror *mirror, uint64_t node)
-{
-	watch_count_removal(mirror);
-	stale_add(mirror, STALE_NAMELESS, node_kernfs_id(mirror, node), NULL, 0);
 }
 
 /* The directory was made just before the file, since kernfs numbers upwards: the next one below. Returns -1 if there is none. */

@@ -3,10 +3,12 @@
  * Sees, by fanotify, what others do on cgroup2, so that the kernel need not ask about each name again and again.
  *
  * The events name directories and files by handle, which is the kernfs id. What this process has done is known to
- * the kernel already. What it writes to files, and what the kernel writes in its stead (passthrough), is no event here: all that
- * goes by a copy of cgroup2's mount that is nobody else's, which is left out. What makes, removes and changes the attributes of
- * files is an event, whoever does it. So the queue is empty while nobody does any of that, nor writes elsewhere, and what was seen
- * before is so (watch_has_counted()).
+ * the kernel already, but for the files that come and go by what is written to others (switches.c).
+ *
+ * What it writes to other files than those, and what the kernel writes in its stead (passthrough), is no event: that goes by a
+ * copy of cgroup2's mount that is nobody else's, and is left out, if there is one. What makes, removes and truncates files and
+ * changes their attributes is an event, whoever does it. So the queue is empty while nobody does any of that, nor writes
+ * elsewhere, and what was seen before is so (watch_has_counted()).
  *
  * Sources: fanotify(7); kernfs_notify_workfn in fs/kernfs/file.c.
  */
@@ -256,7 +258,7 @@ static bool read_events(struct cgfs_mirror *mirror)
 
 /*
  * The event of a removal, or of new attributes, is in the queue when the system call that did it returns. Then it is being read,
- * and then counted: asked in this order, it is found. (What is written here to a switch is no event: handle_write() counts.)
+ * and then counted: asked in this order, it is found.
  */
 bool watch_has_counted(const struct cgfs_mirror *mirror)
 {

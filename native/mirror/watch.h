@@ -28,7 +28,7 @@ static inline bool is_same_count(const struct counts *one, const struct counts *
 }
 /* Files have been taken away, or may have been. */
 void watch_count_removal(const struct cgfs_mirror *mirror);
-/* Whether all that was done before this call has been counted, but for a write to a switch that is not answered yet. */
+/* Whether all that was done before this call has been counted. */
 bool watch_has_counted(const struct cgfs_mirror *mirror);
 /*
  * What to answer where the file or directory of a request is gone: ESTALE, and the kernel looks all names on the way up
@@ -56,11 +56,9 @@ const char *next_event(const char *buffer, size_t size, size_t *at, struct fanot
 bool is_switch(const char *name);
 /* Somebody wrote to the file of that name in the directory dir (a node): if it is a switch, what comes of it is made known. */
 void switch_written(struct cgfs_mirror *mirror, const char *name, uint64_t dir);
-/* The same for a node, a switch, to which this process has written: that is no event. watch_settle() waits for what comes of it. */
-void switch_written_here(struct cgfs_mirror *mirror, uint64_t node);
 /*
- * The same for the file with that kernfs id, where its name and directory are not known: the kernel had dropped the name, and
- * found the file by handle; or the write was made here. Takes locks of directories.
+ * The same for the file with that kernfs id, where the event did not say its name and directory: the kernel had dropped the
+ * name, and found the file by handle, as it does for the mirror. Takes locks of directories.
  */
 void switch_find(struct cgfs_mirror *mirror, uint64_t file);
 

@@ -125,7 +125,7 @@ def test_what_is_hidden_through_the_mirror_is_gone_at_once(twin: Twin) -> None:
 def test_the_daemon_keeps_nothing_open_of_what_is_hidden_through_the_mirror(overlay: Overlay, twin: Twin) -> None:
     child = cache(twin)
     (child.mirror / "cpu.pressure").read_text()
-    switch = os.open(child.mirror / "cgroup.pressure", os.O_WRONLY)  # with O_TRUNC there would be an event
+    switch = os.open(child.mirror / "cgroup.pressure", os.O_WRONLY)
     os.write(switch, b"0")
     os.close(switch)
     until(

@@ -111,6 +111,40 @@ def test_switching_controllers_does_not_wait_for_stalled_directories(
             switching.result(deadline_s=DEADLINE_S)
 
 
+def make_with_number(parent: Path, divisor: int) -> Path:
+    """A new directory in *parent* whose number *divisor* divides. Each one that is tried has a name of its own."""
+    for attempt in range(20 * divisor):
+        directory = parent / f"numbered-{attempt}"
+        directory.mkdir()
+        if directory.stat().st_ino % divisor == 0:
+            return directory
+        directory.rmdir()
+    raise AssertionError(f"no directory has a number that {divisor} divides")
+
+
+def toggle(directory: Path) -> None:
+    """Switch *directory*'s pressure files off and on, and see that it is so. In a child."""
+    for word, there in ((b"0", False), (b"1", True)) * 2:
+        switch = os.open(directory / "cgroup.pressure", os.O_WRONLY)
+        os.write(switch, word)
+        os.close(switch)
+        assert ("cpu.pressure" in os.listdir(directory)) == there
+        assert (directory / "cpu.pressure").exists() == there
+
+
+@both
+def test_what_a_switch_does_is_seen_though_its_neighbour_is_stalled(overlay: Overlay, twin: Twin) -> None:
+    """The files of a cgroup have numbers near to that of the cgroup that was made just before it."""
+    neighbour = make_with_number(twin.native, 64)
+    (twin.native / "victim").mkdir()
+    child = make_with_child(neighbour, overlay)
+    with held(overlay.path(neighbour)), Child() as toggling:
+        child.rmdir()
+        until(lambda: waiting_threads(overlay.pid) >= 1, "the kernel is being told")
+        toggling.begin(toggle, twin.mirror / "victim")
+        toggling.result(deadline_s=DEADLINE_S)
+
+
 @both
 def test_what_was_changed_during_a_listing_is_believed_after_it(overlay: Overlay, twin: Twin) -> None:
     """The listing brings attributes that the kernel believes when it goes on."""
