@@ -85,10 +85,17 @@ static bool changes_something(const struct request *request)
 
 	switch (request->header->opcode) {
 	case FUSE_OPEN:
-		return (open->flags & O_ACCMODE) != O_RDONLY || open->flags & O_TRUNC;
+		return !open_reads_only(open->flags);
 	case FUSE_SETATTR:
 	case FUSE_MKDIR:
 	case FUSE_RMDIR:
+	case FUSE_MKNOD:
+	case FUSE_CREATE:
+	case FUSE_SYMLINK:
+	case FUSE_LINK:
+	case FUSE_UNLINK:
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
 	case FUSE_SETXATTR:
 	case FUSE_REMOVEXATTR:
 		return true;

@@ -55,6 +55,11 @@ def test_what_is_made_read_only_later_is_so_at_once(
         lambda path: (path / "cgroup.max.depth").write_text("5"),
         lambda path: _open(path / "cgroup.max.depth", os.O_WRONLY),
         lambda path: _open(path / "cgroup.procs", os.O_RDWR),
+        lambda path: _open(path / "missing", os.O_WRONLY | os.O_CREAT),
+        lambda path: os.mkfifo(path / "missing"),
+        lambda path: (path / "missing").symlink_to("there"),
+        lambda path: (path / "cgroup.procs").unlink(),
+        lambda path: (path / "below").rename(path / "missing"),
     ]
     with start_overlay(source=another_cgroup2, options=options) as overlay:
         for _ in range(2):
