@@ -11,6 +11,9 @@
  * for a second at most, since there are ways to take files away of which there is no event: a write by io_submit(2), and the
  * mount of a controller on cgroup v1. Who opens such a file meanwhile gets EIO: the kernel cannot open it.
  *
+ * Owner and mode are kept with it, and are as they were while no attributes were changed anywhere (watch_counts()): by them it is
+ * known who, as the owner, may open the file for writing.
+ *
  * An id keeps the kernel's inode of a removed file, too, but opens it for nobody: from the removal on it is looked for.
  *
  * Source: kernel fs/fuse/backing.c, fs/fuse/iomode.c, fs/fuse/passthrough.c.
@@ -148,7 +151,7 @@ void look_end(struct look *look)
 	close_fd(&look->path_fd);
 }
 
-/* --- what file.c calls ------------------------------------------------------------------------------------------------ */
+/* --- what else file.c calls ------------------------------------------------------------------------------------------------ */
 
 /* A backing of path_fd, not in use yet. With the lock held. Returns 0 or -errno. */
 static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd, struct backing **created)

@@ -37,14 +37,14 @@ struct answer {
 	struct content *content;
 };
 
-/* What was found in a directory, besides what is attached, when so much had been counted. */
+/* The owner, and where no notes are, as they were found in a directory when so much had been counted. */
 struct found {
 	uint64_t directory;		/* 0: nothing */
 	uint64_t attributes;
 	struct owner owner;
 	uint64_t noteless;		/* a bit for each of the first control files: there are no notes about it */
 };
-#define N_BITS 64
+#define N_NOTELESS 64
 #define DIRECTORY_BITS 14
 
 struct known {
@@ -136,7 +136,7 @@ static void read_owner_and_notes(const struct cgfs_mirror *mirror, int dir, stru
 {
 	uint64_t directory = state->node & NODE_ID_MASK;
 	size_t index = node_control_index(state->node);
-	uint64_t bit = index < N_BITS ? 1ull << index : 0, noteless;
+	uint64_t bit = index < N_NOTELESS ? 1ull << index : 0, noteless;
 	struct found found;
 
 	if (!state->revision)

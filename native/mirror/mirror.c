@@ -87,7 +87,8 @@ static int copy_untouched(struct cgfs_mirror *mirror, const struct cgfs_untouche
 
 /*
  * SOURCE on a mount of our own: a copy, which is nowhere to be seen once the descriptor that made it is closed, and ends with the
- * last one that is open on it. There is none of a mount that is unbindable, or another namespace's: then where all see it.
+ * last one that is open on it. There is none of a mount that is unbindable, or another namespace's, or has locked ones below: then
+ * where all see it.
  */
 static int open_copy(struct cgfs_mirror *mirror)
 {
