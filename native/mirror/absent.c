@@ -13,7 +13,7 @@
 #include "hash.h"
 #include "watch.h"
 
-#define PLACE_BITS 13
+#define PLACE_BITS 15		/* so that a thousand seldom meet */
 #define NAME_SIZE 24		/* of those that are kept: longer ones are asked for seldom */
 
 struct place {
