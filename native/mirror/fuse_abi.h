@@ -18,6 +18,12 @@
 
 /* What the mirror answers to INIT at most: all that it uses is in 7.40. */
 #define MIRROR_FUSE_MINOR 40
+/*
+ * And of what the kernel offers, besides passthrough. FUSE_HANDLE_KILLPRIV_V2: whether a change takes set-id bits away is
+ * cgroup2's to say, and it has other rules.
+ */
+#define MIRROR_FUSE_FLAGS (FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS | \
+			   FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_NO_OPENDIR_SUPPORT | FUSE_HANDLE_KILLPRIV_V2)
 
 #if FUSE_KERNEL_MINOR_VERSION < 40
 

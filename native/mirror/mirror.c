@@ -24,10 +24,6 @@
 #define OLDEST_MINOR 36		/* Linux 5.17, since when fanotify says which file an event is about (watch.c) */
 #define MAX_CONTROL_FILES 127
 
-/* FUSE_HANDLE_KILLPRIV_V2: whether a change takes set-id bits away is cgroup2's to say, and it has other rules. */
-static const uint64_t WANTED = FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS |
-			       FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_NO_OPENDIR_SUPPORT | FUSE_HANDLE_KILLPRIV_V2;
-
 /* --- opening ----------------------------------------------------------------------------------------------------- */
 
 static int copy_attach_types(struct cgfs_mirror *mirror, const struct cgfs_mirror_options *options)
@@ -148,7 +144,7 @@ int mirror_negotiate(struct cgfs_mirror *mirror, bool passthrough)
 	offered = in.body.flags;
 	if (offered & FUSE_INIT_EXT)
 		offered |= (uint64_t)in.body.flags2 << 32;
-	flags = offered & WANTED;
+	flags = offered & MIRROR_FUSE_FLAGS;
 	mirror->passthrough = passthrough && offered & FUSE_PASSTHROUGH;
 	if (mirror->passthrough)
 		flags |= FUSE_INIT_EXT | FUSE_PASSTHROUGH;

@@ -65,7 +65,7 @@ def run_bench(*, quick: bool, with_peers: bool, console: Console) -> report.Repo
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the results to this file too.")
 @click.option("--markdown", "markdown_path", type=click.Path(path_type=Path), help="Write the README's table there.")
 @click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="Draw the ratios into this file.")
-@click.option("--peers/--no-peers", "with_peers", default=True, help="Measure the other FUSE mirrors as well.")
+@click.option("--peers/--no-peers", "with_peers", default=True, help="Measure the other FUSE servers as well.")
 def main(
     quick: bool, json_path: Path | None, markdown_path: Path | None, plot_path: Path | None, with_peers: bool
 ) -> None:

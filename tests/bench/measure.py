@@ -14,12 +14,11 @@ from typing import TypeVar
 
 from tests.bench import stopping
 from tests.bench.clocks import process_cpu_ns, wait_until_quiet
-from tests.bench.peers import Mounted
+from tests.bench.peers import FLOOR, NATIVE, Mounted, bound
 from tests.bench.rows import Row
 from tests.bench.tree import drop_caches
 
 HERE = Path(__file__).parent
-INCLUDE = HERE.parent.parent / "native" / "include"
 
 _WARMING_SHARE = 100
 _LONGEST_S = 120.0
@@ -74,9 +73,7 @@ class Result:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the figure meant for the row is reached; None where the row has none or the mount is a peer."""
-        if self.mount != "cgfs":
-            return None
+        """Whether the figure meant for the row is reached; None where the row has none."""
         if self.row.at_least is not None:
             return self.shown >= self.row.at_least
         return None if self.row.at_most is None else self.shown <= self.row.at_most
@@ -125,7 +122,7 @@ class Bench:
 
     def _measure_row(self, row: Row) -> list[Result]:
         base_count, _ = self._warm(row, self._direct)
-        mounts = [mount for mount in self._others if mount.name == "cgfs" or not row.cgfs_only]
+        mounts = [mount for mount in self._others if _does(mount, row)]
         runs = [run for mount in mounts if (run := self._begin(row, mount)) is not None]
         for number in range(self._effort.rounds):
             turn = number % len(runs)
@@ -192,10 +189,14 @@ class Bench:
             command.append(row.argument)
         timeout_s = _LONGEST_S if mount.name in ("cgroup2", "cgfs") else self._effort.longest_s
         before_ns = 0 if mount.pid is None else process_cpu_ns(mount.pid)
-        wall_ns, caller_ns = map(int, stopping.run(command, timeout_s).split())
+        wall_ns, caller_ns = map(int, stopping.run(bound(command, mount.cpu), timeout_s).split())
         server_ns = 0 if mount.pid is None else process_cpu_ns(mount.pid) - before_ns
         operations = count * row.threads
         return Sample(wall_ns / operations, caller_ns / operations, server_ns / operations)
+
+
+def _does(mount: Mounted, row: Row) -> bool:
+    return mount.name == "cgfs" or (not row.cgfs_only and (mount.name != FLOOR or row.has_floor))
 
 
 def results_of(row: Row, runs: Sequence[Run]) -> list[Result]:
@@ -229,6 +230,6 @@ def results_of(row: Row, runs: Sequence[Run]) -> list[Result]:
 
 def build_timing(scratch: Path) -> Path:
     program = scratch / "timing"
-    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", f"-I{INCLUDE}", "-pthread"]
+    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", f"-I{NATIVE / 'include'}", "-pthread"]
     stopping.run(["cc", *flags, "-o", program, HERE / "timing.c"])
     return program

@@ -1,18 +1,20 @@
-"""The mounts that are compared: cgroup2 itself, cgfs, and the two peers that one can build here.
+"""The mounts that are compared: cgroup2 itself, cgfs, the floor, and the two peers that one can build here.
 
 Each server is a command, and `served` a context manager that runs it and gives the directory under which the bench's
-cgroup is seen. The peers' source is not ours and is never committed: it comes from libfuse3-dev's examples and from
-pyfuse3's source distribution, and is built in a temporary directory.
+cgroup is seen. The floor (`floor.c`) looks at nothing: what it takes is the kernel's FUSE. The peers' source is not
+ours and is never committed: it comes from libfuse3-dev's examples and from pyfuse3's source distribution, and is built
+in a temporary directory.
 """
 
 import contextlib
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from cgfs.mountinfo import mount_at
 from tests.bench.stopping import Failed, check, run
 from tests.support.watchdog import abort_mount
 
+NATIVE = Path(__file__).parent.parent.parent / "native"
+FLOOR = "floor"
 PASSTHROUGH_LL = Path("/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c")
 DOWNLOADS = Path(__file__).parent.parent.parent / "build" / "bench"
 """Not in git; a source distribution is loaded once."""
@@ -30,20 +34,29 @@ _ENDED_WITHIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """A place where the bench's cgroup is seen; *pid* serves it (None: the kernel)."""
+    """A place where the bench's cgroup is seen; *pid* serves it (None: the kernel). Who asks there is to be on *cpu*
+    (None: on any).
+    """
 
     name: str
     root: Path
     pid: int | None
+    cpu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A FUSE server: *command* mounts a mirror on *mountpoint* and stays in the foreground."""
+    """A FUSE server: *command* mounts a mirror on *mountpoint* and stays in the foreground, bound to *cpu*."""
 
     name: str
     command: tuple[str, ...]
     mountpoint: Path
+    cpu: int | None = None
+
+
+def bound(command: Sequence[str | Path], cpu: int | None) -> list[str | Path]:
+    """*command*, bound to *cpu*."""
+    return [*(() if cpu is None else ("taskset", "--cpu-list", str(cpu))), *command]
 
 
 @contextlib.contextmanager
@@ -51,7 +64,7 @@ def served(server: Server, inside: Path) -> Iterator[Mounted]:
     """Run *server*; at the end its mount is gone and its process waited for. *inside* is the bench's cgroup in it."""
     server.mountpoint.mkdir()
     process = subprocess.Popen(
-        server.command,
+        bound(server.command, server.cpu),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -59,7 +72,7 @@ def served(server: Server, inside: Path) -> Iterator[Mounted]:
     )
     try:
         _wait_for_mount(server.mountpoint, process)
-        yield Mounted(server.name, server.mountpoint / inside, process.pid)
+        yield Mounted(server.name, server.mountpoint / inside, process.pid, server.cpu)
     finally:
         _end(process, server.mountpoint)
 
@@ -90,6 +103,15 @@ def cgfs(source: Path, scratch: Path) -> Server:
     mountpoint = scratch / "cgfs"
     command = (sys.executable, "-m", "cgfs", "mount", "--foreground", str(source), str(mountpoint))
     return Server("cgfs", command, mountpoint)
+
+
+def floor(source: Path, scratch: Path) -> Server:
+    """One CPU for it and its callers: to wake another would take longer than all the rest."""
+    program = scratch / "floor"
+    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", f"-I{NATIVE / 'mirror'}"]
+    run(["cc", *flags, "-o", program, Path(__file__).with_name("floor.c")])
+    mountpoint = scratch / "below"
+    return Server(FLOOR, (str(program), str(source), str(mountpoint)), mountpoint, min(os.sched_getaffinity(0)))
 
 
 def passthrough_ll(source: Path, scratch: Path) -> Server:
@@ -127,6 +149,7 @@ def pyfuse3_example(source: Path, scratch: Path) -> Server:
 
 
 PEERS: tuple[tuple[str, Callable[[Path, Path], Server]], ...] = (
+    (FLOOR, floor),
     ("passthrough_ll", passthrough_ll),
     ("pyfuse3", pyfuse3_example),
 )
