@@ -17,7 +17,7 @@ from cgfs.notes import Kind, Note, NotedProgram, Stamp
 from cgfs.target import Target
 from tests.support import programs
 from tests.support.bpftool import attached_ids
-from tests.support.network import FAMILIES, Traffic, can_create_socket
+from tests.support.network import passes
 from tests.support.programs import ALLOW, ALLOW_OVERRIDE, DENY, Hook
 
 STAMP = Stamp(uid=1000, pid=4711, comm="tester", at_ns=1_700_000_000_123_456_789)
@@ -67,17 +67,6 @@ def ids(*of: Program) -> list[int]:
 
 def kernel_ids(target: Target) -> list[int]:
     return list(programs.query(target.cgroup_fd, hook_of(target)).program_ids)
-
-
-def passes(cgroup: Path, hook: Hook) -> set[bool]:
-    """Whether sockets, or packets, pass the filters of *cgroup*: for IPv4 and IPv6."""
-    if hook == Hook.SOCKET_CREATE:
-        return {can_create_socket(cgroup, family) for family in FAMILIES}
-    answers = set()
-    for family in FAMILIES:
-        with Traffic(cgroup, family) as packets:
-            answers.add(packets.ingress_passes() if hook == Hook.INGRESS else packets.egress_passes())
-    return answers
 
 
 def test_nothing_is_attached_to_a_new_cgroup(target: Target) -> None:

@@ -11,9 +11,9 @@ from cgfs.control import Mode, parse, text_line
 from cgfs.notes import Note
 from cgfs.target import Target
 from cgfs.text_filter import TextFilter
-from tests.kernel.test_filters import STAMP, content, kernel_ids, passes, program, target_of
+from tests.kernel.test_filters import STAMP, content, kernel_ids, program, target_of
 from tests.support import programs
-from tests.support.network import can_create_socket
+from tests.support.network import can_create_socket, passes
 from tests.support.programs import Hook
 
 CASES = [

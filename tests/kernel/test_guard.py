@@ -14,10 +14,11 @@ from cgfs.bpf import AttachType, Map, MapType, Program, ProgType
 from cgfs.control import CONTROL_FILES, Mode
 from cgfs.notes import Kind, Note, NotedProgram, Stamp
 from cgfs.target import Target
-from tests.kernel.test_filters import STAMP, content, hook_of, ids, kernel_ids, line, passes, program, target_of
+from tests.kernel.test_filters import STAMP, content, hook_of, ids, kernel_ids, line, program, target_of
 from tests.support import programs
 from tests.support.bpftool import bpftool
 from tests.support.child import run
+from tests.support.network import passes
 from tests.support.programs import ALLOW, DENY, Hook, return_value
 from tests.support.waiting import until
 

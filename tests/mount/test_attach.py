@@ -21,7 +21,7 @@ from tests.support.bpftool import attached_ids
 from tests.support.cgroups import cgroup_id
 from tests.support.child import Child
 from tests.support.control import NONRECURSIVE, OVERRIDABLE, error_of, opened
-from tests.support.network import FAMILIES, LOOPBACK, Traffic, can_create_socket, drops, socket_in, tcp_exchange
+from tests.support.network import FAMILIES, LOOPBACK, can_create_socket, drops, passes, socket_in, tcp_exchange
 from tests.support.programs import ALLOW, CONTROL_FILE, DENY, Hook, fdinfo_id, fdinfo_tag, program
 from tests.support.waiting import DEADLINE_S, until
 
@@ -36,17 +36,6 @@ def line(prog_fd: int, flags: int = 0) -> str:
 
 def file_of(twin: Twin, hook: Hook) -> Path:
     return twin.mirror / CONTROL_FILE[hook]
-
-
-def passes(cgroup: Path, hook: Hook) -> set[bool]:
-    """Whether sockets or packets of *cgroup* pass the filters of *hook*, for IPv4 and for IPv6."""
-    if hook == Hook.SOCKET_CREATE:
-        return {can_create_socket(cgroup, family) for family in FAMILIES}
-    answers = set()
-    for family in FAMILIES:
-        with Traffic(cgroup, family) as packets:
-            answers.add(packets.ingress_passes() if hook == Hook.INGRESS else packets.egress_passes())
-    return answers
 
 
 @every_hook

@@ -14,12 +14,12 @@ import pytest
 
 from cgfs.control import LARGEST_COMMAND
 from tests.mount.conftest import Twin
-from tests.mount.test_attach import passes
 from tests.support import control, programs
 from tests.support.bpftool import attached_ids
 from tests.support.child import Child
 from tests.support.control import IOC_ATTACH, NONRECURSIVE, OVERRIDABLE, attach_argument, error_of, opened
 from tests.support.daemon import Overlay, open_descriptors
+from tests.support.network import passes
 from tests.support.programs import BPF_PROG_TYPE_SOCKET_FILTER, CONTROL_FILE, DENY, Hook, program
 from tests.support.syscalls import syscall
 from tests.support.waiting import until

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.mount.conftest import Twin
-from tests.mount.test_attach import WORD, line, passes
+from tests.mount.test_attach import WORD, line
 from tests.support import control, programs
 from tests.support.bpftool import attached_ids
 from tests.support.child import run
 from tests.support.control import NONRECURSIVE, OVERRIDABLE, error_of
+from tests.support.network import passes
 from tests.support.programs import ALLOW, CONTROL_FILE, DENY, Hook, fdinfo_id, program, query
 from tests.support.users import ALICE, delegate
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.mount.conftest import StartOverlay, Twin
-from tests.mount.test_attach import line, passes
+from tests.mount.test_attach import line
 from tests.support import control, programs
 from tests.support.bpftool import attached_ids
 from tests.support.child import Child, run
 from tests.support.command import in_mount_namespace
 from tests.support.control import error_of, opened
 from tests.support.daemon import cgfs_command
-from tests.support.network import can_create_socket
+from tests.support.network import can_create_socket, passes
 from tests.support.places import public_directory
 from tests.support.programs import ALLOW, CONTROL_FILE, DENY, Hook, fdinfo_id, program
 from tests.support.syscalls import Capability

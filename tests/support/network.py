@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.support.child import Child
+from tests.support.programs import Hook
 from tests.support.users import ROOT, Identity
 from tests.support.waiting import until
 
@@ -128,6 +129,17 @@ def _fate(receiver: socket.socket, payload: bytes, dropped_before: int) -> str:
         assert receiver.recv(64) == payload
         return "arrived"
     return "dropped" if drops(receiver) > dropped_before else ""
+
+
+def passes(cgroup: Path, hook: Hook) -> set[bool]:
+    """Whether sockets, or packets, pass the filters of *cgroup* on *hook*: for IPv4 and IPv6."""
+    if hook == Hook.SOCKET_CREATE:
+        return {can_create_socket(cgroup, family) for family in FAMILIES}
+    answers = set()
+    for family in FAMILIES:
+        with Traffic(cgroup, family) as packets:
+            answers.add(packets.ingress_passes() if hook == Hook.INGRESS else packets.egress_passes())
+    return answers
 
 
 @contextlib.contextmanager
