@@ -94,8 +94,11 @@ enum expiry {
 	EXPIRE_CHILDREN,	/* the files of each child directory are stale */
 	FIND_SWITCH,		/* what comes of a write to the file child */
 };
-/* Files of one directory are mostly in one lane, though their directory is not known: their ids follow each other. */
-#define LANE_OF_NAMELESS(id) ((id) & ~63ull)
+/*
+ * Files of one directory are mostly in one lane, though their directory is not known: their ids follow each other. It is none of
+ * a directory's, which somebody may hold.
+ */
+#define LANE_OF_NAMELESS(id) (NODE_CONTROL | ((id) & ~63ull))
 
 static void add(struct lanes *lanes, enum expiry what, uint64_t dir)
 {

@@ -52,6 +52,11 @@ def twin(overlay: Overlay, tmp_cgroup: Path) -> Twin:
     return Twin(tmp_cgroup, overlay.path(tmp_cgroup))
 
 
+def options_of(mountpoint: Path) -> set[str]:
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return next({*line[5].split(","), *line[-1].split(",")} for line in mounts if line[4] == str(mountpoint))
+
+
 def remount(mountpoint: Path, options: set[str]) -> None:
     """Give the mount exactly these options; mount(8) would add the present ones if it were told the directory only."""
     command = ["mount", "-o", ",".join(["remount", *sorted(options)]), "cgroup2", str(mountpoint)]
@@ -61,8 +66,7 @@ def remount(mountpoint: Path, options: set[str]) -> None:
 @pytest.fixture
 def nsdelegate(cgroup2: Path) -> Iterator[None]:
     """cgroup2 with namespaces as boundaries of delegation, as systemd mounts it, for the time of one test."""
-    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    present = next({*line[5].split(","), *line[-1].split(",")} for line in mounts if line[4] == str(cgroup2))
+    present = options_of(cgroup2)
     remount(cgroup2, present | {"nsdelegate"})
     try:
         yield

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.conftest import StartOverlay, Twin
+from tests.mount.conftest import StartOverlay, Twin, options_of, remount
 from tests.support.child import Child
 from tests.support.daemon import Overlay, is_overlay
 from tests.support.hold import held
@@ -132,12 +132,22 @@ def toggle(directory: Path) -> None:
         assert (directory / "cpu.pressure").exists() == there
 
 
+@pytest.mark.parametrize("is_named", [True, False], ids=["named", "nameless"])
 @both
-def test_what_a_switch_does_is_seen_though_its_neighbour_is_stalled(overlay: Overlay, twin: Twin) -> None:
-    """The files of a cgroup have numbers near to that of the cgroup that was made just before it."""
+def test_what_a_switch_does_is_seen_though_its_neighbour_is_stalled(
+    overlay: Overlay, twin: Twin, cgroup2: Path, is_named: bool
+) -> None:
+    """The files of a cgroup have numbers near to that of the cgroup that was made just before it. Where cgroup2 has
+    dropped their names, the numbers are all that is known of them.
+    """
     neighbour = make_with_number(twin.native, 64)
     (twin.native / "victim").mkdir()
+    assert (twin.native / "victim" / "cgroup.pressure").stat().st_ino // 64 == neighbour.stat().st_ino // 64
     child = make_with_child(neighbour, overlay)
+    for name in os.listdir(twin.mirror / "victim"):
+        (twin.mirror / "victim" / name).stat()
+    if not is_named:
+        remount(cgroup2, options_of(cgroup2))  # drops the names that it has
     with held(overlay.path(neighbour)), Child() as toggling:
         child.rmdir()
         until(lambda: waiting_threads(overlay.pid) >= 1, "the kernel is being told")
