@@ -103,20 +103,12 @@ static bool changes_something(const struct request *request)
 	return false;
 }
 
-/* SOURCE's mount may be made read-only at any time. Our copy of it stays as it was. */
+/* SOURCE's mount may be made so, and no more so, at any time. Our copy of it never is. */
 static bool source_is_read_only(const struct cgfs_mirror *mirror)
 {
 	struct statfs st;
 
 	return fstatfs(mirror->seen_fd, &st) == 0 && st.f_flags & ST_RDONLY;
-}
-
-static void handle_mirrored(const struct operation *operation, struct request *request)
-{
-	if (changes_something(request) && source_is_read_only(request->mirror))
-		reply_error(request, -EROFS);
-	else
-		operation->mirrored(request);
 }
 
 void dispatch(struct request *request)
@@ -132,8 +124,10 @@ void dispatch(struct request *request)
 		not_supported(request);
 	else if (request->body_size < operation->body_size)
 		reply_error(request, -EINVAL);
+	else if (changes_something(request) && source_is_read_only(request->mirror))
+		reply_error(request, -EROFS);
 	else if (!node_is_control(header->nodeid))
-		handle_mirrored(operation, request);
+		operation->mirrored(request);
 	else if (node_control_index(header->nodeid) < request->mirror->n_control_names)
 		operation->control(request);
 	else

@@ -34,7 +34,7 @@ static bool judged_by_opener(enum file_kind kind)
 /*
  * The open that the caller asks for, of a descriptor that is kept: with all that cgroup2 may ever judge it by. That is his
  * cgroup namespace for every file (nsdelegate: cgroup_file_write in kernel/cgroup/cgroup.c). Who is what the daemon is opens
- * by handle: only he may, and it is faster. A switch is written where everybody sees it: that is to be an event (watch.c).
+ * by handle: only he may, and it is faster. A switch is written where everybody sees it, since that is to be an event (watch.c).
  */
 static int open_as_caller(const struct request *request, uint32_t flags)
 {
@@ -65,9 +65,9 @@ static int open_once(const struct request *request, uint32_t flags, struct look 
 {
 	const struct cgfs_caller *caller = &request->caller;
 	mode_t needed = S_IWUSR | ((flags & O_ACCMODE) == O_WRONLY ? 0 : S_IRUSR);
-	bool may_change = flags & O_TRUNC || request->mirror->read_only;
+	bool truncates = flags & O_TRUNC;
 	struct identity AS_CALLER identity = {};
-	int error, fd, id = may_change ? 0 : backing_get_owned(request, needed);
+	int error, fd, id = truncates ? 0 : backing_get_owned(request, needed);
 	bool owner;
 
 	if (id)
@@ -76,7 +76,7 @@ static int open_once(const struct request *request, uint32_t flags, struct look 
 	if (error)
 		return error;
 	owner = identity_owner_may(caller, look->owner, look->mode, needed);
-	if (owner && !may_change)
+	if (owner && !truncates)
 		return 0;
 	error = owner ? identity_take_owner(&identity, caller) : identity_take(&identity, caller, 0);
 	if (error)

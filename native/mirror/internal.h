@@ -67,14 +67,14 @@ struct cgfs_mirror {
 	unsigned int n_readers;		/* threads that read the connection when nothing waits; tests have one, for the order */
 	int fuse_fd;		/* the connection, from which requests are read */
 	int notify_fd;		/* a clone of it, for notifications only: what is read from a clone can be answered there only */
-	int seen_fd;		/* O_RDONLY directory: SOURCE where everybody sees it, for its path and those below */
-	int source_fd;		/* the same on our own copy of the mount, without a path; every file is opened by its handle beside it */
+	/* O_RDONLY directories, beside which files are opened by their handles. */
+	int seen_fd;		/* SOURCE where everybody sees it: for paths, whether it is read-only, and writes that are to be events */
+	int source_fd;		/* the same on our own copy of the mount, without a path: for all else */
 	bool has_copy;		/* else source_fd is where everybody sees it, too */
 	uint64_t source_id;	/* the cgroup id that node 1 stands for */
 	char *mountpoint;
 	dev_t device;		/* what st_dev is on the mirror */
 	bool passthrough;	/* asked for, and granted by INIT */
-	bool read_only;		/* SOURCE was so at the start, and our copy of the mount stays so */
 	const char **control_names;
 	size_t n_control_names;
 	uint32_t *control_attach_types;	/* of each; NULL: unknown */

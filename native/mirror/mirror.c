@@ -81,10 +81,18 @@ static int copy_untouched(struct cgfs_mirror *mirror, const struct cgfs_untouche
 	return error || mirror->untouched.content ? error : -ENOMEM;
 }
 
+/* Whether SOURCE is read-only is asked when something is to be changed (dispatch.c): what it was at the start is not to stay. */
+static bool make_writable(int mount)
+{
+	struct mount_attr writable = {.attr_clr = MOUNT_ATTR_RDONLY};
+
+	return syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &writable, sizeof(writable)) == 0;
+}
+
 /*
  * SOURCE on a mount of our own: a copy, which is nowhere to be seen once the descriptor that made it is closed, and ends with the
- * last one that is open on it. There is none of a mount that is unbindable, or another namespace's, or has locked ones below: then
- * where all see it.
+ * last one that is open on it. There is none of a mount that is unbindable, or another namespace's, or has locked ones below, or
+ * is read-only for good (all mount_namespaces(7)): then where all see it.
  */
 static int open_copy(struct cgfs_mirror *mirror)
 {
@@ -93,7 +101,7 @@ static int open_copy(struct cgfs_mirror *mirror)
 
 	if (copy < 0 && errno != EINVAL)
 		return -errno;
-	mirror->has_copy = copy >= 0;
+	mirror->has_copy = copy >= 0 && make_writable(copy);
 	mirror->source_fd = openat(mirror->has_copy ? copy : mirror->seen_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return mirror->source_fd < 0 ? -errno : 0;
 }
@@ -108,7 +116,6 @@ static int open_source(struct cgfs_mirror *mirror, const char *source)
 		return -errno;
 	if (st.f_type != CGROUP2_SUPER_MAGIC)
 		return -EINVAL;
-	mirror->read_only = st.f_flags & ST_RDONLY;
 	error = open_copy(mirror);
 	return error ? error : kernfs_id_at(mirror->source_fd, "", AT_EMPTY_PATH, &mirror->source_id);
 }

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.mount.conftest import StartOverlay
+from tests.support.control import attach, error_of, shown
 from tests.support.places import public_directory
+from tests.support.programs import CONTROL_FILE, Hook, program
 
 
 @pytest.fixture
@@ -34,8 +36,9 @@ def test_opens_for_writing_are_refused_alike(
     with start_overlay(source=another_cgroup2, options=options) as overlay:
         for name in ("cgroup.max.depth", "cgroup.procs", "cgroup.subtree_control"):
             for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
-                native = _errno_of_open(another_cgroup2 / inside / name, flags)
-                assert _errno_of_open(overlay.mountpoint / inside / name, flags) == native != 0
+                for top in (another_cgroup2, overlay.mountpoint):
+                    with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
+                        _open(top / inside / name, flags)
         assert (overlay.mountpoint / inside / "cgroup.max.depth").read_text() == "max\n"
 
 
@@ -58,6 +61,7 @@ def test_what_is_made_read_only_later_is_so_at_once(
         lambda path: _open(path / "missing", os.O_WRONLY | os.O_CREAT),
         lambda path: os.mkfifo(path / "missing"),
         lambda path: (path / "missing").symlink_to("there"),
+        lambda path: os.link(path / "cgroup.procs", path / "missing"),
         lambda path: (path / "cgroup.procs").unlink(),
         lambda path: (path / "below").rename(path / "missing"),
     ]
@@ -72,18 +76,57 @@ def test_what_is_made_read_only_later_is_so_at_once(
         assert (overlay.mountpoint / inside / "cgroup.max.depth").read_text() == "7\n"
 
 
+@pytest.mark.parametrize("options", [(), ("nopassthrough",)], ids=["passthrough", "direct"])
+def test_what_is_made_writable_later_is_so_at_once(
+    start_overlay: StartOverlay, another_cgroup2: Path, tmp_cgroup: Path, cgroup2: Path, options: tuple[str, ...]
+) -> None:
+    inside = tmp_cgroup.relative_to(cgroup2)
+    acts: list[Callable[[Path], object]] = [
+        lambda path: (path / "new").mkdir(),
+        lambda path: (path / "cgroup.procs").chmod(0o600),
+        lambda path: os.setxattr(path, "user.x", b"1"),
+        *[
+            lambda path, name=name, flags=flags: _open(path / name, flags)
+            for name in ("cgroup.max.depth", "cgroup.procs", "cgroup.pressure", "cgroup.type", "cpu.pressure")
+            for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC)
+        ],
+    ]
+    make_read_only(another_cgroup2)
+    with start_overlay(source=another_cgroup2, options=options) as overlay:
+        for act in acts:
+            assert error_of(lambda act=act: act(overlay.mountpoint / inside)) == errno.EROFS  # type: ignore[misc]
+        make_writable(another_cgroup2)
+        for act in acts:
+            act(overlay.mountpoint / inside)
+        assert (overlay.mountpoint / inside / "cgroup.max.depth").write_text("7")
+        (overlay.mountpoint / inside / "cgroup.pressure").write_text("0")
+        assert not (overlay.mountpoint / inside / "cpu.pressure").exists()
+
+
+@pytest.mark.parametrize("hook", Hook)
+def test_a_filter_is_changed_where_the_source_is_writable(
+    start_overlay: StartOverlay, another_cgroup2: Path, tmp_cgroup: Path, cgroup2: Path, hook: Hook
+) -> None:
+    with start_overlay(source=another_cgroup2) as overlay, program(hook) as prog_fd:
+        path = overlay.mountpoint / tmp_cgroup.relative_to(cgroup2) / CONTROL_FILE[hook]
+        attach(path, prog_fd)
+        make_read_only(another_cgroup2)
+        for act in (lambda: path.write_text("none"), lambda: attach(path, prog_fd), lambda: path.chmod(0o600)):
+            assert error_of(act) == errno.EROFS
+        assert path.read_text() == shown(prog_fd)
+        make_writable(another_cgroup2)
+        path.chmod(0o600)
+        path.write_text("none")
+        assert path.read_text() == "none\n"
+
+
 def make_read_only(mountpoint: Path) -> None:
     subprocess.run(["mount", "-o", "remount,bind,ro", mountpoint], check=True)
 
 
+def make_writable(mountpoint: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,bind,rw", mountpoint], check=True)
+
+
 def _open(path: Path, flags: int) -> None:
     os.close(os.open(path, flags))
-
-
-def _errno_of_open(path: Path, flags: int) -> int:
-    """0 if it can be opened."""
-    try:
-        _open(path, flags)
-    except OSError as error:
-        return error.errno or 0
-    return 0
