@@ -29,7 +29,7 @@ static int open_node(struct request *request)
 {
 	int fd = node_open_even_removed(request->mirror, request->header->nodeid);
 
-	return fd == -ESTALE ? watch_gone_error(request) : fd;
+	return fd == -ESTALE ? gone_error(request) : fd;
 }
 
 /* The kernel asks for them also to judge who may look up names in a directory. */

@@ -86,7 +86,6 @@ static bool are_known(struct request *request, uint64_t node, struct state *stat
 	return known_attributes(request->mirror, dir.fd, node, state, attr);
 }
 
-/* -ESTALE where the cgroup is gone: the kernel looks the path up again then, and finds that it is not there. */
 static int attributes_of(struct request *request, uint64_t node, struct fuse_attr *attr)
 {
 	struct content *content;
@@ -97,7 +96,7 @@ static int attributes_of(struct request *request, uint64_t node, struct fuse_att
 		return 0;
 	error = ask_snapshot(request, node, &state, attr, &content);
 	if (error)
-		return error == -ENODEV ? -ESTALE : error;
+		return error == -ENODEV ? gone_error(request) : error;
 	content_put(content);
 	return 0;
 }

@@ -17,7 +17,7 @@ static int open_directory(struct request *request)
 {
 	int dir = node_open_path(request->mirror, request->header->nodeid);
 
-	return dir == -ESTALE ? watch_gone_error(request) : dir;
+	return dir == -ESTALE ? gone_error(request) : dir;
 }
 
 static int stat_name(const struct directory *dir, const char *name, struct stat *st)
@@ -38,7 +38,7 @@ static int find_name(struct request *request, const char *name, struct stat *st)
 		error = stat_name(&dir, name, st);
 	}
 	if (error)
-		return error == -ESTALE ? watch_gone_error(request) : error;
+		return error == -ESTALE ? gone_error(request) : error;
 	size_by_content(request->mirror, dir.fd, name, st);
 	return 0;
 }

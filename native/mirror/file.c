@@ -142,7 +142,7 @@ void handle_open(struct request *request)
 	/* cgroup2 has no direct I/O; FUSE would offer it. */
 	error = in->flags & O_DIRECT ? -EINVAL : open_file(request, in->flags, &out);
 	if (error == -ESTALE)
-		error = watch_gone_error(request);
+		error = gone_error(request);
 	if (error)
 		reply_error(request, error);
 	else

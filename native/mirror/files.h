@@ -100,6 +100,13 @@ void removed_forget(struct cgfs_mirror *mirror, uint64_t node);
 /* As node_open_path(), but also for a removed one that somebody has open still. */
 int node_open_even_removed(struct cgfs_mirror *mirror, uint64_t node);
 
+/* --- gone.c: who asks for what is gone ------------------------------------------------------------------------------------- */
+
+int gone_create(struct cgfs_mirror *mirror);
+void gone_destroy(struct cgfs_mirror *mirror);
+/* The answer to a request whose file or directory is gone: -ESTALE, and -ENOENT to who is back with it. */
+int gone_error(const struct request *request);
+
 /* --- kept.c: the directory that was open last ---------------------------------------------------------------------------- */
 
 struct directory {

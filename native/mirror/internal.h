@@ -55,6 +55,7 @@ struct stale;		/* stale.c */
 struct names;		/* names.c */
 struct kept_directory;	/* kept.c */
 struct absent;		/* absent.c */
+struct gone;		/* gone.c */
 struct replay;		/* replay.c */
 
 struct request;
@@ -95,6 +96,7 @@ struct cgfs_mirror {
 	struct names *names;
 	struct kept_directory *kept;
 	struct absent *absent;
+	struct gone *gone;
 	struct replay *replay;
 };
 

@@ -222,6 +222,8 @@ static int create_parts(struct cgfs_mirror *mirror)
 	if (!error)
 		error = removed_create(mirror);
 	if (!error)
+		error = gone_create(mirror);
+	if (!error)
 		error = names_create(mirror);
 	if (!error)
 		error = kept_create(mirror);
@@ -309,6 +311,7 @@ void cgfs_mirror_let_go(struct cgfs_mirror *mirror)
 static void destroy_parts(struct cgfs_mirror *mirror)
 {
 	removed_destroy(mirror);
+	gone_destroy(mirror);
 	names_destroy(mirror);
 	kept_destroy(mirror);
 	absent_destroy(mirror);

@@ -34,15 +34,7 @@
  */
 #define PAUSE_MS 4
 #define SETTLE_MS 1000		/* usually less than one */
-#define EXPIRY_MS 100		/* for a name that is to be expired, and whose directory may be locked by whoever waits */
 #define END_MS 1000
-#define N_GONE 1024
-
-/* A directory that was removed. */
-struct gone {
-	uint64_t node;
-	bool expired;		/* the kernel does not believe its name any more */
-};
 
 struct watch {
 	int fan_fd;
@@ -55,68 +47,10 @@ struct watch {
 	_Atomic(uint64_t) attributes;	/* what changed attributes, extended ones included, or may have */
 	uint64_t let_go;		/* removals, when what is kept of files was let go last; the thread's own */
 	pthread_mutex_t lock;		/* guards what follows; taken before no other */
-	pthread_cond_t changed;		/* settled has grown, or something is known to be expired, or the end */
+	pthread_cond_t changed;		/* settled has grown, or the end */
 	uint64_t asked, settled;	/* all that was to be read at the asked-th asking has been read */
 	bool ended;
-	struct gone gone[N_GONE];	/* the newest is before next_gone */
-	size_t next_gone;
 };
-
-/* --- directories that are gone ------------------------------------------------------------------------------------ */
-
-static void note_gone(struct watch *watch, uint64_t node, bool expired)
-{
-	pthread_mutex_lock(&watch->lock);
-	watch->gone[watch->next_gone++ % N_GONE] = (struct gone){.node = node, .expired = expired};
-	pthread_mutex_unlock(&watch->lock);
-}
-
-/* Lock held. NULL: not known to be gone. */
-static struct gone *find_gone(struct watch *watch, uint64_t node)
-{
-	for (size_t i = 0; i < N_GONE; i++) {
-		if (watch->gone[i].node == node)
-			return &watch->gone[i];
-	}
-	return NULL;
-}
-
-void watch_note_expired(struct cgfs_mirror *mirror, uint64_t node)
-{
-	struct watch *watch = mirror->watch;
-	struct gone *gone;
-
-	pthread_mutex_lock(&watch->lock);
-	gone = find_gone(watch, node);
-	if (gone)
-		gone->expired = true;
-	pthread_cond_broadcast(&watch->changed);
-	pthread_mutex_unlock(&watch->lock);
-}
-
-static bool is_expired(struct watch *watch, uint64_t node)
-{
-	const struct gone *gone;
-	bool expired;
-
-	pthread_mutex_lock(&watch->lock);
-	gone = find_gone(watch, node);
-	expired = gone && gone->expired;
-	pthread_mutex_unlock(&watch->lock);
-	return expired;
-}
-
-/* Of one that is gone: until it is, or until the deadline. */
-static void wait_for_expiry(struct watch *watch, uint64_t node, const struct timespec *deadline)
-{
-	const struct gone *gone;
-	int error = 0;
-
-	pthread_mutex_lock(&watch->lock);
-	while ((gone = find_gone(watch, node)) && !gone->expired && !watch->ended && !error)
-		error = pthread_cond_timedwait(&watch->changed, &watch->lock, deadline);
-	pthread_mutex_unlock(&watch->lock);
-}
 
 /* --- events ---------------------------------------------------------------------------------------------------------- */
 
@@ -207,10 +141,8 @@ static void on_event(struct cgfs_mirror *mirror, const struct event *event)
 		return;
 	if (event->mask & FAN_MODIFY)
 		on_modified(mirror, event);
-	if (event->mask & FAN_DELETE) {
+	if (event->mask & FAN_DELETE)
 		mirror->watch->removals++;
-		note_gone(mirror->watch, node_id(mirror, NULL, event->child), event->ours);
-	}
 	if (event->ours)
 		return;
 	/* Merged events may say both: what is made anew is another directory, of another id. */
@@ -339,22 +271,6 @@ void watch_settle(struct cgfs_mirror *mirror)
  * has the directory locked, and the kernel could not be told of a name in it. The event of a removal is in the queue when
  * rmdir(2) returns.
  */
-int watch_gone_error(struct request *request)
-{
-	struct watch *watch = request->mirror->watch;
-	struct timespec deadline = after_ms(SETTLE_MS);
-
-	if (!watch)
-		return -ESTALE;
-	if (is_expired(watch, request->header->nodeid))
-		return -ENOENT;
-	loop_may_block(request);
-	wait_for_events(watch, &deadline);
-	deadline = after_ms(EXPIRY_MS);
-	wait_for_expiry(watch, request->header->nodeid, &deadline);
-	return -ESTALE;
-}
-
 /* --- start and stop ----------------------------------------------------------------------------------------------------- */
 
 static struct watch *watch_allocate(void)

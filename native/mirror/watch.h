@@ -31,19 +31,11 @@ void watch_count_removal(const struct cgfs_mirror *mirror);
 /* Whether all that was done before this call has been counted. */
 bool watch_has_counted(const struct cgfs_mirror *mirror);
 /*
- * What to answer where the file or directory of a request is gone: ESTALE, and the kernel looks all names on the way up
- * anew, once. From then on the directory is known to be gone, and whoever asks for a name in it has it open: ENOENT, as
- * on cgroup2.
- */
-int watch_gone_error(struct request *request);
-/*
  * Wait until the kernel has been told to forget what was changed on cgroup2 before this call, by whomever, but in
  * directories that somebody keeps locked. Waits a second at most. Called by a handler after loop_may_block(), of a
  * request whose caller has no directory locked.
  */
 void watch_settle(struct cgfs_mirror *mirror);
-/* The kernel does not believe any more that there is a name for that node, which was removed. */
-void watch_note_expired(struct cgfs_mirror *mirror, uint64_t node);
 
 /*
  * The fanotify event at offset *at of buffer, copied to metadata since it need not be aligned, and *at moved behind it.

@@ -31,6 +31,10 @@ def make_with_child(directory: Path, overlay: Overlay) -> Path:
     return directory / "child"
 
 
+def is_same(native: Path, mirrored: Path) -> bool:
+    return mirrored.stat().st_ino == native.stat().st_ino
+
+
 @contextlib.contextmanager
 def stalled(overlay: Overlay, native: Path) -> Iterator[list[Path]]:
     """Directories of the mirror that somebody keeps locked, and that the kernel is to be told about. On cgroup2."""
@@ -63,7 +67,7 @@ def test_what_was_removed_in_a_stalled_directory_is_gone_when_it_goes_on(overlay
             "it is as it is on cgroup2",
         )
         if number % 2 == 0:
-            assert (directory / "child").stat().st_ino == overlay.path(directory / "child").stat().st_ino
+            assert is_same(directory / "child", overlay.path(directory / "child"))
 
 
 @both
@@ -75,6 +79,23 @@ def test_a_directory_made_anew_in_a_stalled_one_is_never_taken_for_the_former(ov
             asking.begin(os.stat, overlay.path(directory / "child"))
             until(lambda: waiting_threads(asking.pid) == 1, "it waits for the lock")
         assert asking.result().st_ino == (directory / "child").stat().st_ino
+
+
+@both
+def test_who_is_on_his_way_in_a_directory_that_is_made_anew_finds_the_new_one(overlay: Overlay, twin: Twin) -> None:
+    """He has passed the former one's name, and it has been forgotten since."""
+    directory = twin.native / "directory"
+    child = make_with_child(directory, overlay)
+    with Child() as walking:
+        with held(overlay.path(directory)):
+            child.rmdir()
+            until(lambda: waiting_threads(overlay.pid) >= 1, "whoever comes next waits for the lock")
+            walking.begin(os.stat, overlay.path(directory) / "below")
+            until(lambda: waiting_threads(walking.pid) == 1, "he is in the directory")
+            directory.rmdir()
+            (directory / "below").mkdir(parents=True)
+            until(lambda: is_same(directory, overlay.path(directory)), "the name stands for the new one")
+        assert walking.result().st_ino == (directory / "below").stat().st_ino
 
 
 @both
