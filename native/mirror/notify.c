@@ -43,13 +43,15 @@ static int inval_node(const struct cgfs_mirror *mirror, uint64_t node, int64_t o
 	return notify(mirror, FUSE_NOTIFY_INVAL_INODE, parts, 2);
 }
 
-/* Both return 0, or -ENOENT if the kernel does not know the node. */
-static int inval_attributes(const struct cgfs_mirror *mirror, uint64_t node)
+int inval_attributes(const struct cgfs_mirror *mirror, uint64_t node)
 {
 	return inval_node(mirror, node, -1);
 }
 
-/* Its listing, too, which the kernel keeps: cgroup2 need not change a directory's times when entries come and go. */
+/*
+ * Its listing, too, which the kernel keeps: cgroup2 need not change a directory's times when entries come and go. Returns 0, or
+ * -ENOENT if the kernel does not know the node.
+ */
 static int inval_listing(const struct cgfs_mirror *mirror, uint64_t dir)
 {
 	return inval_node(mirror, dir, 0);

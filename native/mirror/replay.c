@@ -6,7 +6,7 @@
  *
  *   IN_MODIFY   truncate(file, 0)
  *   IN_CREATE   mkdir of the directory, which is said not to exist until it is made. Where somebody on the mirror has
- *               seen the new directory before, it is left alone, and there is no event: the kernel would drop what it
+ *               seen the new directory before, it is said to exist, and there is no event: the kernel would drop what it
  *               knows of it, with all that is mounted there.
  *   IN_DELETE   rmdir of the directory, which is said to exist until it is removed. Only where cgroup2 has no such
  *               directory any more: since the kernel holds the parent's lock, and an id is never used again, it is
@@ -31,7 +31,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/mount.h>
-#include <linux/openat2.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -98,30 +97,6 @@ static int modify(int copy, const char *below)
 	return truncate(path, 0);
 }
 
-/* Whether the kernel knows the name in that directory. So that it need not ask for the directory's own attributes when
- * it looks, which would end the look, they are asked for before. */
-static bool is_cached(int parent, const char *name)
-{
-	struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_CACHED};
-	CLEANUP_FD int fd = -1;
-	struct stat st;
-
-	if (fstat(parent, &st) == 0)
-		fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof(how));
-	return fd >= 0;
-}
-
-static int create(int copy, char *path, const char *name)
-{
-	CLEANUP_FD int parent = -1;
-
-	path[strlen(path) - strlen(name)] = '\0';
-	parent = openat(copy, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (parent < 0 || is_cached(parent, name))
-		return -1;
-	return mkdirat(parent, name, 0755);
-}
-
 /* Returns as the system call does, for nobody: if it fails there is nobody to be told of the event. */
 static int replay_errand(const struct cgfs_mirror *mirror, const struct errand *errand)
 {
@@ -138,7 +113,7 @@ static int replay_errand(const struct cgfs_mirror *mirror, const struct errand *
 		result = modify(copy, path);
 		break;
 	case REPLAY_CREATED:
-		result = create(copy, path, name);
+		result = mkdirat(copy, path, 0755);
 		break;
 	case REPLAY_DELETED:
 		result = unlinkat(copy, path, AT_REMOVEDIR);

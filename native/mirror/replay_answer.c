@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "replay.h"
-#include "watch.h"
+#include "stale.h"
 
 /* Whether cgroup2 has that directory. */
 static bool find(const struct request *request, const char *name, struct stat *st)
@@ -57,20 +57,30 @@ static struct about what_is_replayed(const struct request *request, size_t offse
 	return about;
 }
 
+/* Whether the kernel knows that directory already. It cannot come to know it while somebody has the parent's lock to make it. */
+static bool is_known(const struct cgfs_mirror *mirror, const struct stat *st)
+{
+	return inval_attributes(mirror, node_id(mirror, NULL, st->st_ino)) == 0;
+}
+
 /* Returns false where the name is to be looked up as for anybody else. */
 static bool answer_lookup(struct request *request)
 {
 	struct about about = what_is_replayed(request, 0);
 	struct fuse_entry_out entry = {.nodeid = about.child};
 	struct stat st;
+	bool there;
 
 	if (!about.anything)
 		return false;
+	there = find(request, about.name, &st);
 	if (about.what == REPLAY_CREATED) {
+		if (there && is_known(request->mirror, &st))
+			return false;
 		reply_error(request, -ENOENT);
 		return true;
 	}
-	if (!about.child || find(request, about.name, &st))
+	if (!about.child || there)
 		return false;
 	/* For this one rmdir only: nothing of it is kept. */
 	entry.attr = (struct fuse_attr){.ino = about.child, .mode = S_IFDIR | 0755, .nlink = 2};

@@ -16,7 +16,9 @@ from tests.support.child import Child
 from tests.support.daemon import Overlay, is_overlay
 from tests.support.hold import held
 from tests.support.inotify import Event, Watcher
+from tests.support.syscalls import MS_PRIVATE, MS_REC, mount
 from tests.support.threads import state_of, waiting_threads
+from tests.support.users import Namespaces
 from tests.support.waiting import DEADLINE_S, until
 
 STALLED = 12
@@ -96,6 +98,26 @@ def test_who_is_on_his_way_in_a_directory_that_is_made_anew_finds_the_new_one(ov
             (directory / "below").mkdir(parents=True)
             until(lambda: is_same(directory, overlay.path(directory)), "the name stands for the new one")
         assert walking.result().st_ino == (directory / "below").stat().st_ino
+
+
+@both
+def test_what_is_mounted_on_a_new_directory_stays_there(overlay: Overlay, twin: Twin) -> None:
+    """It is mounted at the moment in which those who watch are to be told that the directory was made."""
+    (twin.native / "parent").mkdir()
+    mirrored = overlay.path(twin.native / "parent")
+    assert (mirrored / "cpu.pressure").exists()
+    with Child(namespaces=Namespaces(mount=True)) as mounting:
+        mounting.call(mount, "none", "/", None, MS_REC | MS_PRIVATE)
+        with held(mirrored):
+            (twin.native / "parent" / "cgroup.pressure").write_text("0")
+            first = until(lambda: waiting_threads(overlay.pid), "the kernel is being told of the files that are gone")
+            mounting.begin(mount, "tmpfs", str(mirrored / "new"), "tmpfs", 0)
+            until(lambda: waiting_threads(mounting.pid) == 1, "it waits for the lock")
+            (twin.native / "parent" / "new").mkdir()
+            until(lambda: waiting_threads(overlay.pid) > first, "whoever lets inotify say so waits behind it")
+        mounting.result()
+        until(lambda: waiting_threads(overlay.pid) == 0, "all have been told")
+        assert mounting.call(os.path.ismount, mirrored / "new")
 
 
 @both
