@@ -101,16 +101,16 @@ def swap_during_ioctl(path: str, first: int, second: int, rounds: int) -> set[st
 
     seen: set[str] = set()
     swapper = threading.Thread(target=swap)
-    swapper.start()
-    with open(path, "r+b", buffering=0) as file:
+    with open(path, "r+b", buffering=0) as file:  # before: it would get the number while that is closed
+        swapper.start()
         for _ in range(rounds):
             try:
                 control.attach_fd(file.fileno(), number)
                 seen.add(os.pread(file.fileno(), 100, 0).decode())
             except OSError as error:
                 seen.add(errno.errorcode[error.errno or 0])
-    end.set()
-    swapper.join()
+        end.set()
+        swapper.join()
     return seen
 
 

@@ -29,6 +29,8 @@ def waiting_threads(pid: int) -> int:
 
 
 def stop(pid: int) -> None:
-    """Stop *pid*, and wait until each of its threads has stopped; SIGCONT lets it go on."""
+    """Stop *pid*, and wait until each of its threads has stopped, or will before it does anything else: it waits in the
+    kernel, for another one's answer maybe. SIGCONT lets it go on.
+    """
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: set(thread_states(pid)) == {"T"}, "every thread has stopped")
+    until(lambda: set(thread_states(pid)) <= {"T", "D"}, "every thread has stopped")
