@@ -28,18 +28,31 @@ def servers(source: Path, scratch: Path, left_out: list[str], *, with_peers: boo
 
 
 def measure_rows(
-    timing: Path, source: Path, built: list[peers.Server], effort: Effort, console: Console
-) -> tuple[list[Result], list[str]]:
+    timing: Path,
+    source: Path,
+    built: list[peers.Server],
+    effort: Effort,
+    left_out: list[str],
+    console: Console,
+) -> list[Result]:
+    """What could not be measured is added to *left_out*."""
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(tree(source, CHILDREN))
         inside = root.relative_to(source)
         mounts = [peers.Mounted("cgroup2", root, None)]
-        mounts += [stack.enter_context(peers.served(server, inside)) for server in built]
+        for server in built:
+            try:
+                mounts.append(stack.enter_context(peers.served(server, inside)))
+            except stopping.Failed as error:
+                if server.name == "cgfs":
+                    raise
+                left_out.append(f"{server.name}: {error}")
         (mounts[1].root / FILTERED / "net.ingress_filter").write_text("cbpf:1,6 0 0 1\n")
         bench = Bench(timing, mounts, effort)
         with console.status("measuring") as status:
             results = bench.measure(ROWS, lambda row: status.update(f"measuring: {row.name}"))
-        return results, bench.left_out
+        left_out += bench.left_out
+        return results
 
 
 def run_bench(*, quick: bool, with_peers: bool, console: Console) -> report.Report:
@@ -50,14 +63,14 @@ def run_bench(*, quick: bool, with_peers: bool, console: Console) -> report.Repo
     with scratch_directory() as scratch:
         timing = build_timing(scratch)
         built = list(servers(source, scratch, left_out, with_peers=with_peers))
-        results, more_left_out = measure_rows(timing, source, built, effort, console)
+        results = measure_rows(timing, source, built, effort, left_out, console)
         with console.status("walking"):
             footprints = [
                 memory.footprint(timing, source, scratch / str(cgroups), cgroups)
                 for cgroups in ((CHILDREN,) if quick else (CHILDREN, MANY_CHILDREN))
             ]
             first_answer_s = memory.first_answer_s(source, scratch / "first")
-    return report.Report(effort, load, results, [*left_out, *more_left_out], footprints, first_answer_s)
+    return report.Report(effort, load, results, left_out, footprints, first_answer_s)
 
 
 @click.command()

@@ -7,9 +7,9 @@
  * It shows the directories and files that were below SOURCE when it began, and in each directory the control files. All
  * answers are there before the questions; owners, modes and times are not SOURCE's, and nobody is refused anything. What it
  * tells the kernel is what cgfs tells it: names and attributes are good for long, but those of control files are asked for
- * each time; the kernel reads and writes SOURCE's files itself (passthrough), but for writes of cgroup.procs; there are no
- * ACLs, and no file has another extended attribute. So what it takes is the kernel's FUSE, and what cgfs takes more is cgfs's own. Bind it and its caller to
- * one CPU: to wake another takes longer than all the rest.
+ * each time, and those that come with a listing soon; the kernel reads and writes SOURCE's files itself (passthrough), but
+ * for writes of cgroup.procs; there are no ACLs, and no file has another extended attribute. So what it takes is the kernel's
+ * FUSE. Bind it and its caller to one CPU: to wake another takes longer than all the rest.
  */
 #include <dirent.h>
 #include <err.h>
@@ -29,6 +29,7 @@
 #include "fuse_abi.h"
 
 #define LONG_S 86400
+#define LISTED_NS (100 * 1000 * 1000)
 #define MAX_NODES (1u << 20)
 #define MAX_WRITE (1 << 20)
 #define REQUEST_SIZE (MAX_WRITE + 4096)
@@ -40,7 +41,7 @@ struct node {
 	mode_t type;		/* S_IFDIR or S_IFREG */
 	bool is_control;	/* a control file: there is none below SOURCE */
 	int backing_id;		/* 0: not opened yet */
-	int write_fd;		/* 0: the same */
+	int write_fd;		/* 0 or less: the same */
 	uint64_t first, end;	/* a directory's entries, in the order of their names */
 };
 
@@ -69,12 +70,15 @@ static int compare(const void *one, const void *other)
 	return strcmp(((const struct node *)one)->name, ((const struct node *)other)->name);
 }
 
-/* A directory that has gone meanwhile is empty. */
+/* In a directory that has gone meanwhile there are the control files only. */
 static void add_entries(struct node *parent)
 {
-	DIR *directory = fdopendir(openat(source_fd, parent->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	int fd = openat(source_fd, parent->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
 
+	if (!directory && errno != ENOENT)
+		err(1, "%s", parent->path);
 	parent->first = n_nodes;
 	while (directory && (entry = readdir(directory)))
 		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
@@ -180,6 +184,8 @@ static void list(const struct fuse_in_header *in)
 			break;
 		memset(entry, 0, whole);
 		entry->entry_out = entry_of(node);
+		entry->entry_out.attr_valid = 0;
+		entry->entry_out.attr_valid_nsec = nodes[node].is_control ? 0 : LISTED_NS;
 		entry->dirent.ino = node;
 		entry->dirent.off = node - directory->first + 1;
 		entry->dirent.namelen = (uint32_t)length;
@@ -224,9 +230,9 @@ static void write_file(const struct fuse_in_header *in)
 	struct fuse_write_out out = {.size = asked->size};
 	struct node *node = &nodes[in->nodeid];
 
-	if (!node->write_fd)
+	if (node->write_fd <= 0)
 		node->write_fd = openat(source_fd, node->path, O_WRONLY | O_CLOEXEC);
-	if (pwrite(node->write_fd, asked + 1, asked->size, 0) < 0)
+	if (node->write_fd < 0 || pwrite(node->write_fd, asked + 1, asked->size, 0) < 0)
 		answer(in->unique, -errno, 0);
 	else
 		answer_with(in->unique, &out, sizeof(out));
@@ -255,6 +261,8 @@ static void begin(const struct fuse_in_header *in)
 		.time_gran = 1,
 	};
 
+	if (!(asked->flags & FUSE_INIT_EXT) || !(asked->flags2 & out.flags2))
+		errx(1, "this kernel's FUSE has no passthrough");
 	answer_with(in->unique, &out, sizeof(out));
 }
 
@@ -319,7 +327,7 @@ int main(int argc, char **argv)
 		err(1, "%s", argv[1]);
 	read_tree();
 	mount_on(argv[2]);
-	if (sched_setscheduler(0, SCHED_IDLE, &none))	/* as cgfs's thread that follows a caller: he goes on at once */
+	if (sched_setscheduler(0, SCHED_IDLE, &none))	/* as cgfs's thread that follows a caller */
 		err(1, "SCHED_IDLE");
 	for (;;) {
 		if (syscall(SYS_read, fuse_fd, request, sizeof(request)) > 0)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from tests.bench import stopping
 from tests.bench.clocks import process_cpu_ns, wait_until_quiet
-from tests.bench.peers import FLOOR, NATIVE, Mounted, bound
+from tests.bench.peers import FLOOR, NATIVE, Mounted
 from tests.bench.rows import Row
 from tests.bench.tree import drop_caches
 
@@ -189,7 +189,7 @@ class Bench:
             command.append(row.argument)
         timeout_s = _LONGEST_S if mount.name in ("cgroup2", "cgfs") else self._effort.longest_s
         before_ns = 0 if mount.pid is None else process_cpu_ns(mount.pid)
-        wall_ns, caller_ns = map(int, stopping.run(bound(command, mount.cpu), timeout_s).split())
+        wall_ns, caller_ns = map(int, stopping.run(command, timeout_s, cpu=mount.cpu).split())
         server_ns = 0 if mount.pid is None else process_cpu_ns(mount.pid) - before_ns
         operations = count * row.threads
         return Sample(wall_ns / operations, caller_ns / operations, server_ns / operations)

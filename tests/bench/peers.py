@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cgfs.mountinfo import mount_at
-from tests.bench.stopping import Failed, check, run
+from tests.bench.stopping import Failed, bind_to, check, run
 from tests.support.watchdog import abort_mount
 
 NATIVE = Path(__file__).parent.parent.parent / "native"
@@ -54,21 +54,17 @@ class Server:
     cpu: int | None = None
 
 
-def bound(command: Sequence[str | Path], cpu: int | None) -> list[str | Path]:
-    """*command*, bound to *cpu*."""
-    return [*(() if cpu is None else ("taskset", "--cpu-list", str(cpu))), *command]
-
-
 @contextlib.contextmanager
 def served(server: Server, inside: Path) -> Iterator[Mounted]:
     """Run *server*; at the end its mount is gone and its process waited for. *inside* is the bench's cgroup in it."""
     server.mountpoint.mkdir()
     process = subprocess.Popen(
-        bound(server.command, server.cpu),
+        server.command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=bind_to(server.cpu),
     )
     try:
         _wait_for_mount(server.mountpoint, process)

@@ -127,8 +127,10 @@ def notes(report: Report) -> Iterator[str]:
     )
     if FLOOR in report.mounts:
         yield (
-            "The floor is a FUSE server that knows all answers before, looks at nothing and refuses nobody, on its "
-            "caller's CPU (tests/bench/floor.c): what it takes is the kernel's FUSE, what cgfs takes more is its own."
+            "The floor is a FUSE server that knows all answers before, looks at nothing and refuses nobody, bound to "
+            "one CPU with its caller (tests/bench/floor.c): what it takes is the kernel's FUSE. What cgfs takes more "
+            "is its own, and what it does on cgroup2 for a cold stat or a move. The floor has one thread, and can "
+            "make nothing."
         )
     yield f"Medians of {report.effort.rounds} rounds{fewer_rounds(report)}."
     if report.left_out:

@@ -10,7 +10,7 @@ class Row:
     *at_most* is the ratio to cgroup2's time that the project means to keep; for a throughput row it is *at_least*, the
     share of cgroup2's throughput. A *cold* row is done exactly *count* times, after the caches were dropped. Before
     each measurement the servers have done nothing for *quiet_s*. *base_path* and *base_operation* are what is done on
-    cgroup2 itself where that is something else. *has_floor*: the floor can do it, which has one thread on one CPU.
+    cgroup2 itself where that is something else. *has_floor*: the floor can do it, too.
     """
 
     name: str

@@ -9,7 +9,8 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -48,8 +49,13 @@ def check() -> None:
         raise Stopped(_noted[0])
 
 
-def run(command: Sequence[str | Path], timeout_s: float = 120) -> str:
-    """Run *command* to its end, in a session of its own, and return its stdout.
+def bind_to(cpu: int | None) -> Callable[[], None] | None:
+    """What a child process has to do to run on *cpu* only (None: on any)."""
+    return None if cpu is None else partial(os.sched_setaffinity, 0, {cpu})
+
+
+def run(command: Sequence[str | Path], timeout_s: float = 120, *, cpu: int | None = None) -> str:
+    """Run *command* to its end, in a session of its own, on *cpu* (None: on any), and return its stdout.
 
     The session does not outlive this function, unless it waits for a mount that does not answer: then it ends
     with the mount.
@@ -63,6 +69,7 @@ def run(command: Sequence[str | Path], timeout_s: float = 120) -> str:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=bind_to(cpu),
     )
     try:
         output, said = _wait(process, timeout_s)
