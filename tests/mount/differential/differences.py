@@ -153,6 +153,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         "the kernel opens cgroup2's file itself, after it was told which, and says EIO if it cannot; and what is not "
         "there it looks for once more only",
     ),
+    Difference(
+        "where cgroup2 is mounted read-only and the mirror is not, a change that would fail anyway fails with that "
+        "errno, ENOENT or EACCES for one, not EROFS",
+        "the kernel asks whether the mount is read-only first, and cgfs last; `-o ro` makes the mirror read-only as "
+        "well",
+    ),
 )
 
 
