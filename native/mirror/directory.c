@@ -12,14 +12,6 @@
 #include "identity.h"
 #include "watch.h"
 
-/* The directory that the request is about. Returns a descriptor or -errno. */
-static int open_directory(struct request *request)
-{
-	int dir = node_open_path(request->mirror, request->header->nodeid);
-
-	return dir == -ESTALE ? gone_error(request) : dir;
-}
-
 static int stat_name(const struct directory *dir, const char *name, struct stat *st)
 {
 	if (dir->fd < 0)
@@ -100,9 +92,11 @@ static int make_as_caller(const struct request *request, int parent, const char 
 
 static int make_directory(struct request *request, const char *name, mode_t mode, struct stat *st)
 {
-	CLEANUP_FD int parent = open_directory(request);
+	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
 	int error = parent < 0 ? parent : make_as_caller(request, parent, name, mode);
 
+	if (error == -ESTALE)	/* the kernel has asked for the name just before: who came by a path has been told then */
+		return -ENOENT;
 	if (!error && fstatat(parent, name, st, AT_SYMLINK_NOFOLLOW) < 0)
 		error = -errno;
 	return error;
@@ -146,12 +140,12 @@ static int remove_as_caller(const struct request *request, int parent, const cha
  */
 static int remove_directory(struct request *request, const char *name)
 {
-	CLEANUP_FD int parent = open_directory(request);
+	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
 	uint64_t user = descriptor_user(request), id, node = 0;
 	int error, fd;
 
 	if (parent < 0)
-		return parent;
+		return parent == -ESTALE ? gone_error(request) : parent;
 	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd >= 0 && kernfs_id_at(fd, "", AT_EMPTY_PATH, &id) == 0) {
 		node = node_id(request->mirror, NULL, id);
@@ -185,6 +179,7 @@ void handle_rmdir(struct request *request)
 void handle_refused_creation(struct request *request)
 {
 	const struct fuse_mknod_in *mknod = request->body;
+	CLEANUP_FD int dir = node_open_path(request->mirror, request->header->nodeid);
 	int error = -EPERM;
 
 	switch (request->header->opcode) {
@@ -199,7 +194,7 @@ void handle_refused_creation(struct request *request)
 		error = -EINVAL;
 		break;
 	}
-	reply_error(request, error);
+	reply_error(request, dir == -ESTALE ? -ENOENT : error);
 }
 
 /* --- listings ---------------------------------------------------------------------------------------------------- */

@@ -4,7 +4,8 @@
  *
  * Who came by a path is told ESTALE: the kernel looks all its names up anew, once, and what has the same name now is found. Who
  * comes back with the same question came by no path: he has the directory open, or as his working directory, and gets ENOENT,
- * as on cgroup2. It does not do to know that the kernel has been told to forget the name: he may have passed it before.
+ * as on cgroup2. That is so for this once: next time he may come by a path, as long as the kernel has not forgotten the name.
+ * Nor does it do to know that it has: he may have passed it before.
  *
  * Each who was told has a place by thread and node: a new one takes the place of whoever is there, who is told once more. Threads
  * that are not to be seen are one.
@@ -53,7 +54,7 @@ int gone_error(const struct request *request)
 
 	pthread_mutex_lock(&gone->lock);
 	is_back = place->tid == told.tid && place->node == told.node;
-	*place = told;
+	*place = is_back ? (struct told){} : told;
 	pthread_mutex_unlock(&gone->lock);
 	return is_back ? -ENOENT : -ESTALE;
 }

@@ -62,7 +62,7 @@ TEST(removed_directory_has_attributes_until_the_kernel_forgets_it)
 	connection_close(&connection);
 }
 
-TEST(gone_directory_is_stale_to_each_thread_once)
+TEST(gone_directory_is_stale_to_each_thread_and_then_it_is_not_there)
 {
 	struct connection connection;
 	uint64_t node;
@@ -72,6 +72,7 @@ TEST(gone_directory_is_stale_to_each_thread_once)
 	for (connection.tid = 1; connection.tid < 3; connection.tid++) {
 		CHECK(connection_ask(&connection, FUSE_LOOKUP, node, "name", 5, NULL, 0)->error == -ESTALE);
 		CHECK(connection_ask(&connection, FUSE_LOOKUP, node, "name", 5, NULL, 0)->error == -ENOENT);
+		CHECK(connection_ask(&connection, FUSE_LOOKUP, node, "name", 5, NULL, 0)->error == -ESTALE);
 		CHECK(connection_ask(&connection, FUSE_LOOKUP, node, "other", 6, NULL, 0)->error == -ENOENT);
 	}
 	connection_close(&connection);

@@ -287,6 +287,23 @@ def test_a_directory_open_when_its_cgroup_was_removed_shows_nothing_of_a_new_one
         os.close(directory)
 
 
+def test_who_was_in_a_removed_directory_finds_the_new_one_by_its_path(twin: Twin) -> None:
+    """Also before the kernel has forgotten the name."""
+    child = cache(twin)
+    with Child() as inside:
+        for _ in range(20):
+            inside.call(os.chdir, child.mirror)
+            child.native.rmdir()
+            for _ in range(2):
+                with pytest.raises(FileNotFoundError):
+                    inside.call(os.stat, "missing")
+            (child.native / "below").mkdir(parents=True)
+            inside.call(os.stat, child.mirror / "below")
+            inside.call(os.chdir, "/")
+            (child.native / "below").rmdir()
+            wait_for_sameness(twin, "a")
+
+
 def test_after_any_changes_by_anybody_both_sides_are_the_same(twin: Twin) -> None:
     """Changes from both sides, while others have everything cached over and over; then quiet."""
     for index in range(3):
