@@ -104,8 +104,11 @@ int node_open_even_removed(struct cgfs_mirror *mirror, uint64_t node);
 
 int gone_create(struct cgfs_mirror *mirror);
 void gone_destroy(struct cgfs_mirror *mirror);
-/* The answer to a request whose file or directory is gone: -ESTALE, and -ENOENT to who is back with it. */
-int gone_error(const struct request *request);
+/* The directory of that node was removed. Whether the kernel does not believe any more that there is a name for it. */
+void gone_note(struct cgfs_mirror *mirror, uint64_t node, bool is_forgotten);
+void gone_note_forgotten(struct cgfs_mirror *mirror, uint64_t node);
+/* The answer to a request whose file or directory is gone: -ESTALE, or -ENOENT to who came by no path. */
+int gone_error(struct request *request);
 
 /* --- kept.c: the directory that was open last ---------------------------------------------------------------------------- */
 

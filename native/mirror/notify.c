@@ -90,7 +90,7 @@ static void expire_everything(const struct cgfs_mirror *mirror)
 
 enum expiry {
 	EXPIRE_LISTING,
-	EXPIRE_NAME,		/* text */
+	EXPIRE_NAME,		/* text, which stood for the directory child */
 	EXPIRE_FILES,		/* and the listing */
 	EXPIRE_ALL_FILES,	/* also those that are always there */
 	EXPIRE_CHILDREN,	/* the files of each child directory are stale */
@@ -162,6 +162,7 @@ void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand)
 		break;
 	case EXPIRE_NAME:
 		expire_name(mirror, errand->node, errand->text);
+		gone_note_forgotten(mirror, errand->child);
 		break;
 	case EXPIRE_FILES:
 		expire_files(mirror, errand->node, false);
@@ -218,9 +219,13 @@ static void tell_of_creation(struct cgfs_mirror *mirror, struct lanes *lanes, co
  */
 static void tell_of_removal(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item)
 {
-	if (!item->known)
+	uint64_t child = node_id(mirror, NULL, item->child);
+
+	if (!item->known) {
+		gone_note_forgotten(mirror, child);
 		return;
-	lanes_add(lanes, EXPIRE_NAME, item->node, item->name, 0, false);
+	}
+	lanes_add(lanes, EXPIRE_NAME, item->node, item->name, child, false);
 	add(lanes, EXPIRE_LISTING, item->node);
 	if (item->first)
 		replay_add(mirror, REPLAY_DELETED, item->node, item->name, item->child);

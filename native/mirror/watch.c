@@ -141,8 +141,10 @@ static void on_event(struct cgfs_mirror *mirror, const struct event *event)
 		return;
 	if (event->mask & FAN_MODIFY)
 		on_modified(mirror, event);
-	if (event->mask & FAN_DELETE)
+	if (event->mask & FAN_DELETE) {
 		mirror->watch->removals++;
+		gone_note(mirror, node_id(mirror, NULL, event->child), event->ours);
+	}
 	if (event->ours)
 		return;
 	/* Merged events may say both: what is made anew is another directory, of another id. */
@@ -257,6 +259,14 @@ static void wait_for_events(struct watch *watch, const struct timespec *deadline
 }
 
 /* The event of a write is in the queue when the write returns. */
+void watch_read_events(struct cgfs_mirror *mirror)
+{
+	struct timespec deadline = after_ms(SETTLE_MS);
+
+	if (mirror->watch)
+		wait_for_events(mirror->watch, &deadline);
+}
+
 void watch_settle(struct cgfs_mirror *mirror)
 {
 	struct timespec deadline = after_ms(SETTLE_MS);
@@ -265,12 +275,6 @@ void watch_settle(struct cgfs_mirror *mirror)
 	stale_flush(mirror, &deadline);
 }
 
-/*
- * Until the directory's name is expired the kernel may have come by it, and has to look it up anew: so the answer is ESTALE
- * until then, and ENOENT afterwards. This does not wait until all was told, as watch_settle() does: the caller of a LOOKUP
- * has the directory locked, and the kernel could not be told of a name in it. The event of a removal is in the queue when
- * rmdir(2) returns.
- */
 /* --- start and stop ----------------------------------------------------------------------------------------------------- */
 
 static struct watch *watch_allocate(void)

@@ -30,6 +30,8 @@ static inline bool is_same_count(const struct counts *one, const struct counts *
 void watch_count_removal(const struct cgfs_mirror *mirror);
 /* Whether all that was done before this call has been counted. */
 bool watch_has_counted(const struct cgfs_mirror *mirror);
+/* Wait until every event has been read that is there now; a second at most. */
+void watch_read_events(struct cgfs_mirror *mirror);
 /*
  * Wait until the kernel has been told to forget what was changed on cgroup2 before this call, by whomever, but in
  * directories that somebody keeps locked. Waits a second at most. Called by a handler after loop_may_block(), of a
