@@ -95,8 +95,8 @@ static int make_directory(struct request *request, const char *name, mode_t mode
 	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
 	int error = parent < 0 ? parent : make_as_caller(request, parent, name, mode);
 
-	if (error == -ESTALE)	/* the kernel has asked for the name just before: who came by a path has been told then */
-		return -ENOENT;
+	if (error == -ESTALE)
+		return gone_error(request);
 	if (!error && fstatat(parent, name, st, AT_SYMLINK_NOFOLLOW) < 0)
 		error = -errno;
 	return error;
@@ -194,7 +194,7 @@ void handle_refused_creation(struct request *request)
 		error = -EINVAL;
 		break;
 	}
-	reply_error(request, dir == -ESTALE ? -ENOENT : error);
+	reply_error(request, dir == -ESTALE ? gone_error(request) : error);
 }
 
 /* --- listings ---------------------------------------------------------------------------------------------------- */

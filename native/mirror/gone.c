@@ -11,7 +11,7 @@
  * event of a removal is in the queue when rmdir(2) returns.
  *
  * The last directories are kept, and who was told, each at a place by thread and node: a new one takes the place of whoever is
- * there, who is told once more. Threads that are not to be seen are one.
+ * there, who is told once more. So are threads that are not to be seen, each time: they cannot be told from each other.
  */
 #include <stdlib.h>
 
@@ -120,7 +120,7 @@ static bool tell(struct gone *gone, const struct request *request)
 {
 	const struct told told = {.tid = request->header->pid, .node = request->header->nodeid};
 	struct told *place = &gone->told[hash_id(told.node ^ (uint64_t)told.tid << 32, PLACE_BITS)];
-	bool is_back = place->tid == told.tid && place->node == told.node;
+	bool is_back = told.tid && place->tid == told.tid && place->node == told.node;
 
 	*place = told;
 	return is_back;

@@ -116,7 +116,8 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "a cgroup that others make, remove or change on cgroup2 is seen here within 100 milliseconds, not at once; "
-        "until then mkdir(2) in one that was removed, and a listing, may be ESTALE",
+        "until then mkdir(2) and the like in one that was removed, also if it was made anew, and a listing, may be "
+        "ESTALE",
         "the kernel has to be told to forget what it knows of the mirror",
     ),
     Difference(
