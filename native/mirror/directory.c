@@ -12,6 +12,14 @@
 #include "identity.h"
 #include "watch.h"
 
+/* The directory that the request is about. Returns a descriptor or -errno. */
+static int open_directory(struct request *request)
+{
+	int dir = node_open_path(request->mirror, request->header->nodeid);
+
+	return dir == -ESTALE ? gone_error(request) : dir;
+}
+
 static int stat_name(const struct directory *dir, const char *name, struct stat *st)
 {
 	if (dir->fd < 0)
@@ -92,11 +100,9 @@ static int make_as_caller(const struct request *request, int parent, const char 
 
 static int make_directory(struct request *request, const char *name, mode_t mode, struct stat *st)
 {
-	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
+	CLEANUP_FD int parent = open_directory(request);
 	int error = parent < 0 ? parent : make_as_caller(request, parent, name, mode);
 
-	if (error == -ESTALE)
-		return gone_error(request);
 	if (!error && fstatat(parent, name, st, AT_SYMLINK_NOFOLLOW) < 0)
 		error = -errno;
 	return error;
@@ -140,12 +146,12 @@ static int remove_as_caller(const struct request *request, int parent, const cha
  */
 static int remove_directory(struct request *request, const char *name)
 {
-	CLEANUP_FD int parent = node_open_path(request->mirror, request->header->nodeid);
+	CLEANUP_FD int parent = open_directory(request);
 	uint64_t user = descriptor_user(request), id, node = 0;
 	int error, fd;
 
 	if (parent < 0)
-		return parent == -ESTALE ? gone_error(request) : parent;
+		return parent;
 	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd >= 0 && kernfs_id_at(fd, "", AT_EMPTY_PATH, &id) == 0) {
 		node = node_id(request->mirror, NULL, id);

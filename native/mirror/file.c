@@ -40,15 +40,15 @@ static int open_as_caller(const struct request *request, uint32_t flags)
 {
 	const struct cgfs_mirror *mirror = request->mirror;
 	uint64_t node = request->header->nodeid;
-	bool seen = node_kind(node) == KIND_SWITCH;
+	int (*open_node)(const struct cgfs_mirror *, uint64_t, int) = node_kind(node) == KIND_SWITCH ? node_open_seen : node_open;
 	struct identity AS_CALLER identity = {};
 	CLEANUP_FD int path_fd = -1;
 	int error;
 
 	flags &= O_ACCMODE | O_TRUNC;
 	if (identity_is_own(&request->caller))
-		return seen ? node_open_seen(mirror, node, (int)flags) : node_open(mirror, node, (int)flags);
-	path_fd = seen ? node_open_seen(mirror, node, O_PATH) : node_open_path(mirror, node);
+		return open_node(mirror, node, (int)flags);
+	path_fd = open_node(mirror, node, O_PATH);
 	if (path_fd < 0)
 		return path_fd;
 	error = identity_take(&identity, &request->caller, IDENTITY_CGROUP_NS);

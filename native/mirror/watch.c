@@ -258,7 +258,6 @@ static void wait_for_events(struct watch *watch, const struct timespec *deadline
 	pthread_mutex_unlock(&watch->lock);
 }
 
-/* The event of a write is in the queue when the write returns. */
 void watch_read_events(struct cgfs_mirror *mirror)
 {
 	struct timespec deadline = after_ms(SETTLE_MS);
@@ -267,6 +266,7 @@ void watch_read_events(struct cgfs_mirror *mirror)
 		wait_for_events(mirror->watch, &deadline);
 }
 
+/* The event of a write is in the queue when the write returns. */
 void watch_settle(struct cgfs_mirror *mirror)
 {
 	struct timespec deadline = after_ms(SETTLE_MS);

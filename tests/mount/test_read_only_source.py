@@ -13,6 +13,8 @@ from tests.support.control import attach, error_of, shown
 from tests.support.places import public_directory
 from tests.support.programs import CONTROL_FILE, Hook, program
 
+both = pytest.mark.parametrize("options", [(), ("nopassthrough",)], ids=["passthrough", "direct"])
+
 
 @pytest.fixture
 def another_cgroup2() -> Iterator[Path]:
@@ -27,7 +29,7 @@ def another_cgroup2() -> Iterator[Path]:
         mountpoint.rmdir()
 
 
-@pytest.mark.parametrize("options", [(), ("nopassthrough",)], ids=["passthrough", "direct"])
+@both
 def test_opens_for_writing_are_refused_alike(
     start_overlay: StartOverlay, another_cgroup2: Path, tmp_cgroup: Path, cgroup2: Path, options: tuple[str, ...]
 ) -> None:
@@ -42,7 +44,7 @@ def test_opens_for_writing_are_refused_alike(
         assert (overlay.mountpoint / inside / "cgroup.max.depth").read_text() == "max\n"
 
 
-@pytest.mark.parametrize("options", [(), ("nopassthrough",)], ids=["passthrough", "direct"])
+@both
 def test_what_is_made_read_only_later_is_so_at_once(
     start_overlay: StartOverlay, another_cgroup2: Path, tmp_cgroup: Path, cgroup2: Path, options: tuple[str, ...]
 ) -> None:
@@ -76,7 +78,7 @@ def test_what_is_made_read_only_later_is_so_at_once(
         assert (overlay.mountpoint / inside / "cgroup.max.depth").read_text() == "7\n"
 
 
-@pytest.mark.parametrize("options", [(), ("nopassthrough",)], ids=["passthrough", "direct"])
+@both
 def test_what_is_made_writable_later_is_so_at_once(
     start_overlay: StartOverlay, another_cgroup2: Path, tmp_cgroup: Path, cgroup2: Path, options: tuple[str, ...]
 ) -> None:
