@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Which handler answers which request, of a mirrored file and of a control file, and how much a request must bring. */
-#include <sys/statfs.h>
-#include <sys/statvfs.h>
-
+#include "cgfs.h"
 #include "watch.h"
 
 struct operation {
@@ -82,10 +80,15 @@ static const struct operation operations[] = {
 static bool changes_something(const struct request *request)
 {
 	const struct fuse_open_in *open = request->body;
+	const struct fuse_ioctl_in *ioctl = request->body;
 
 	switch (request->header->opcode) {
 	case FUSE_OPEN:
 		return !open_reads_only(open->flags);
+	case FUSE_WRITE:
+		return node_is_control(request->header->nodeid);	/* other files stay as they were opened, as on cgroup2 */
+	case FUSE_IOCTL:
+		return ioctl->cmd == CGFS_IOC_ATTACH;
 	case FUSE_SETATTR:
 	case FUSE_MKDIR:
 	case FUSE_RMDIR:
@@ -103,14 +106,6 @@ static bool changes_something(const struct request *request)
 	return false;
 }
 
-/* SOURCE's mount may be made so, and no more so, at any time. Our copy of it never is. */
-static bool source_is_read_only(const struct cgfs_mirror *mirror)
-{
-	struct statfs st;
-
-	return fstatfs(mirror->seen_fd, &st) == 0 && st.f_flags & ST_RDONLY;
-}
-
 void dispatch(struct request *request)
 {
 	const struct fuse_in_header *header = request->header;
@@ -124,7 +119,7 @@ void dispatch(struct request *request)
 		not_supported(request);
 	else if (request->body_size < operation->body_size)
 		reply_error(request, -EINVAL);
-	else if (changes_something(request) && source_is_read_only(request->mirror))
+	else if (changes_something(request) && is_read_only(request->mirror->seen_fd))	/* it may be made so at any time */
 		reply_error(request, -EROFS);
 	else if (!node_is_control(header->nodeid))
 		operation->mirrored(request);

@@ -116,6 +116,8 @@ struct request {
 int mirror_create(const struct cgfs_mirror_options *options, struct cgfs_mirror **mirror);
 /* Answer the kernel's INIT, the first request of every connection. Returns 0 or -errno. */
 int mirror_negotiate(struct cgfs_mirror *mirror, bool passthrough);
+/* Whether the mount is, on which fd is open. */
+bool is_read_only(int fd);
 
 /* --- loop.c: reads requests and answers them -------------------------------------------------------------------- */
 

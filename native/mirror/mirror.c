@@ -81,6 +81,13 @@ static int copy_untouched(struct cgfs_mirror *mirror, const struct cgfs_untouche
 	return error || mirror->untouched.content ? error : -ENOMEM;
 }
 
+bool is_read_only(int fd)
+{
+	struct statfs st;
+
+	return fstatfs(fd, &st) == 0 && st.f_flags & ST_RDONLY;
+}
+
 /* Whether SOURCE is read-only is asked when something is to be changed (dispatch.c): what it was at the start is not to stay. */
 static bool make_writable(int mount)
 {
@@ -101,7 +108,7 @@ static int open_copy(struct cgfs_mirror *mirror)
 
 	if (copy < 0 && errno != EINVAL)
 		return -errno;
-	mirror->has_copy = copy >= 0 && make_writable(copy);
+	mirror->has_copy = copy >= 0 && (!is_read_only(copy) || make_writable(copy));
 	mirror->source_fd = openat(mirror->has_copy ? copy : mirror->seen_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return mirror->source_fd < 0 ? -errno : 0;
 }

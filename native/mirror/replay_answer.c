@@ -9,12 +9,20 @@
 #include "replay.h"
 #include "stale.h"
 
-/* Whether cgroup2 has that directory. */
-static bool find(const struct request *request, const char *name, struct stat *st)
+/* What cgroup2 has under that name in the request's directory. Returns 0 or -errno. */
+static int find(const struct request *request, const char *name, struct stat *st)
 {
 	CLEANUP_FD int dir = node_open_path(request->mirror, request->header->nodeid);
 
-	return dir >= 0 && fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) == 0;
+	if (dir < 0)
+		return dir;
+	return fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+/* That could not be found out is no reason to say so: what is mounted on a directory goes with it. */
+static bool is_gone(int error)
+{
+	return error == -ENOENT || error == -ESTALE;
 }
 
 /* What is being replayed, as far as the request is about it, and the name that both are about. */
@@ -57,10 +65,10 @@ static struct about what_is_replayed(const struct request *request, size_t offse
 	return about;
 }
 
-/* Whether the kernel knows that directory already. It cannot come to know it while somebody has the parent's lock to make it. */
-static bool is_known(const struct cgfs_mirror *mirror, const struct stat *st)
+/* Whether the kernel may know that directory already. It cannot come to know it while somebody has the parent's lock to make it. */
+static bool may_be_known(const struct cgfs_mirror *mirror, const struct stat *st)
 {
-	return inval_attributes(mirror, node_id(mirror, NULL, st->st_ino)) == 0;
+	return inval_attributes(mirror, node_id(mirror, NULL, st->st_ino)) != -ENOENT;
 }
 
 /* Returns false where the name is to be looked up as for anybody else. */
@@ -69,18 +77,18 @@ static bool answer_lookup(struct request *request)
 	struct about about = what_is_replayed(request, 0);
 	struct fuse_entry_out entry = {.nodeid = about.child};
 	struct stat st;
-	bool there;
+	int error;
 
 	if (!about.anything)
 		return false;
-	there = find(request, about.name, &st);
+	error = find(request, about.name, &st);
 	if (about.what == REPLAY_CREATED) {
-		if (there && is_known(request->mirror, &st))
+		if (!is_gone(error) && (error || may_be_known(request->mirror, &st)))
 			return false;
 		reply_error(request, -ENOENT);
 		return true;
 	}
-	if (!about.child || there)
+	if (!about.child || !is_gone(error))
 		return false;
 	/* For this one rmdir only: nothing of it is kept. */
 	entry.attr = (struct fuse_attr){.ino = about.child, .mode = S_IFDIR | 0755, .nlink = 2};
@@ -94,7 +102,7 @@ static void answer_mkdir(struct request *request)
 	struct fuse_entry_out entry;
 	struct stat st;
 
-	if (!about.anything || about.what != REPLAY_CREATED || !find(request, about.name, &st) || !S_ISDIR(st.st_mode)) {
+	if (!about.anything || about.what != REPLAY_CREATED || find(request, about.name, &st) || !S_ISDIR(st.st_mode)) {
 		reply_error(request, -ENOENT);
 		return;
 	}
@@ -106,7 +114,7 @@ static void answer_rmdir(struct request *request)
 {
 	struct about about = what_is_replayed(request, 0);
 	struct stat st;
-	bool gone = about.anything && about.what == REPLAY_DELETED && !find(request, about.name, &st);
+	bool gone = about.anything && about.what == REPLAY_DELETED && is_gone(find(request, about.name, &st));
 
 	reply_error(request, gone ? 0 : -EBUSY);
 }

@@ -1,13 +1,17 @@
 """A mirror of a cgroup2 mount that is read-only refuses what that mount refuses."""
 
 import errno
+import fcntl
 import os
 import subprocess
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from cgfs.abi import IOC_ATTACH, Attach
+from cgfs.control import Mode
 from tests.mount.conftest import StartOverlay
 from tests.support.control import attach, error_of, shown
 from tests.support.places import public_directory
@@ -112,9 +116,18 @@ def test_a_filter_is_changed_where_the_source_is_writable(
     with start_overlay(source=another_cgroup2) as overlay, program(hook) as prog_fd:
         path = overlay.mountpoint / tmp_cgroup.relative_to(cgroup2) / CONTROL_FILE[hook]
         attach(path, prog_fd)
-        make_read_only(another_cgroup2)
-        for act in (lambda: path.write_text("none"), lambda: attach(path, prog_fd), lambda: path.chmod(0o600)):
-            assert error_of(act) == errno.EROFS
+        with path.open("r+b", buffering=0) as before:
+            make_read_only(another_cgroup2)
+            for act in (
+                lambda: path.write_text("none"),
+                lambda: attach(path, prog_fd),
+                lambda: path.chmod(0o600),
+                lambda: before.write(b"none"),
+                lambda: before.write(b"nonrecursive"),
+                lambda: fcntl.ioctl(before, IOC_ATTACH, Attach(prog_fd, Mode.DEFAULT).pack()),
+            ):
+                assert error_of(act) == errno.EROFS
+            assert error_of(lambda: fcntl.ioctl(before, termios.TCGETS, bytes(64))) == errno.ENOTTY
         assert path.read_text() == shown(prog_fd)
         make_writable(another_cgroup2)
         path.chmod(0o600)
