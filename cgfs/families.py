@@ -15,7 +15,10 @@ from collections.abc import Sequence
 from cgfs.ebpf import Assembler, Jump, Label, Reg, Size
 
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
-NOT_COVERED = "AF_UNIX, AF_NETLINK, AF_PACKET, AF_XDP and other families never reach this hook"
+NOT_COVERED = (
+    "AF_UNIX, AF_NETLINK, AF_PACKET, AF_XDP and other families never reach this hook",
+    "sockets that were made before the filter was set, or elsewhere, and are used here",
+)
 
 _PROTOCOLS = {"inet": "IPv4", "inet6": "IPv6"}
 _SOCK_FAMILY_OFFSET = 4  # struct bpf_sock in linux/bpf.h
@@ -52,4 +55,8 @@ def describe(names: Sequence[str]) -> list[str]:
     lines = [f"sockets of {allowed} may be created"] if allowed else []
     if refused:
         lines.append(f"creating a socket of {refused} fails with EPERM")
+    if "inet6" in names and "inet" not in names:
+        lines.append(
+            "an inet6 socket reaches IPv4 too, as ::ffff:192.0.2.1: a packet filter, 'ip6', keeps it from that"
+        )
     return lines

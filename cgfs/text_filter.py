@@ -49,7 +49,7 @@ class _Kind:
     own_cgroup_id: Helper
     compile: Callable[[str], _Emit]
     describe: Callable[[str], list[str]]
-    not_covered: str
+    not_covered: Sequence[str]
 
 
 def _compile_families(body: str) -> _Emit:
@@ -86,7 +86,11 @@ _KINDS = {
         Helper.SKB_CGROUP_ID,
         _compile_cbpf,
         _describe_cbpf,
-        "packets that belong to no AF_INET or AF_INET6 socket of the cgroup (AF_PACKET, AF_XDP, the kernel's own)",
+        (
+            "packets that belong to no AF_INET or AF_INET6 socket of the cgroup (AF_PACKET, AF_XDP, the kernel's own)",
+            "sockets that were made before their process was moved here: a socket stays in the cgroup it was made in",
+            "by `tcp`, `udp` and `port` of tcpdump's language, IPv6 packets that have an extension header before it",
+        ),
     ),
 }
 
@@ -291,9 +295,9 @@ def describe(text: str) -> list[str]:
     """The filter in words, a line each. Raises OSError(EINVAL) if *text* is none."""
     _parse(text)
     word, _, body = text.partition(":")
-    return [*_KINDS[word].describe(body), not_covered(text)]
+    return [*_KINDS[word].describe(body), *not_covered(text)]
 
 
-def not_covered(text: str) -> str:
-    """What the hook of *text*, a filter, does not see, in words."""
-    return f"not covered: {_KINDS[text.partition(':')[0]].not_covered}"
+def not_covered(text: str) -> list[str]:
+    """What *text*, a filter, does not see, in words, a line each."""
+    return [f"not covered: {words}" for words in _KINDS[text.partition(":")[0]].not_covered]

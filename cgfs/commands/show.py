@@ -47,7 +47,8 @@ def _show(filters: hierarchy.Filters, console: Console) -> None:
     for heading, line in itertools.zip_longest([filters.file.name], filters.lines, fillvalue=""):
         console.print(Text(f"{heading:26}{terminal.shortened(line)}"))
     commands = [parse(line.encode("ascii")) for line in filters.lines]
-    for limit in dict.fromkeys(not_covered(each.text) for each in commands if isinstance(each, SetText)):
+    texts = [each.text for each in commands if isinstance(each, SetText)]
+    for limit in dict.fromkeys(limit for text in texts for limit in not_covered(text)):
         console.print(Text(f"  {limit}"))
     if not filters.in_force:
         return
