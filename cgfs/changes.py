@@ -1,16 +1,12 @@
 """Changes of filters on behalf of others: one after the other for each file, permitted, logged, and told to watchers.
 
-Owns the order in which changes of one file happen, the log of them, and what the mount demands of those who make them.
-What a change does to the kernel is cgfs/filters.py's. A change may wait for locks of the kernel; it is made in the
-thread that was asked for it, and holds up nothing but other changes of the same file.
-
-Each change is one line of the log, and so is each that was refused. Names in it are other people's: they are written as
-JSON strings, so that they are one word and no control sequence.
+Owns the order in which changes of one file happen, and what the mount demands of those who make them. What a change
+does to the kernel is cgfs/filters.py's, what the log says of it cgfs/audit.py's. A change may wait for locks of the
+kernel; it is made in the thread that was asked for it, and holds up nothing but other changes of the same file.
 """
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import signal
@@ -22,6 +18,7 @@ from queue import SimpleQueue
 
 from cgfs import attributes, filters, guard
 from cgfs.abi import Attach
+from cgfs.audit import log_changed, log_refused
 from cgfs.bpf import Program
 from cgfs.caller import Caller, Capability, Credentials
 from cgfs.control import Command, NoneCommand, SetProgram, SetText, program_line, text_line
@@ -38,7 +35,6 @@ log = logging.getLogger(__name__)
 
 _UNPRIVILEGED_BPF_DISABLED = "/proc/sys/kernel/unprivileged_bpf_disabled"
 LOCKS = "/run/cgfs.lock"
-_LONGEST_IN_LOG = 200
 _SWEEP_S = 60.0
 _TELL_S = 0.01
 _END = 0  # no node has that id
@@ -105,7 +101,7 @@ class Changes:
     def log_refused(self, node: int, who: Credentials, what: str, error: OSError) -> None:
         """*who* wanted *what*, which is no change that there could be, and was told so by *error*."""
         with opened(self._mirror, node) as target:
-            _log_refused(target, who, what, error)
+            log_refused(target, who, what, error)
 
     @contextlib.contextmanager
     def looked_after(self) -> Iterator[None]:
@@ -179,10 +175,10 @@ class Changes:
             try:
                 change = act(target)
             except OSError as error:
-                _log_refused(target, who, what, error)
+                log_refused(target, who, what, error)
                 raise
             if change.changed:
-                _log_changed(target, who, change)
+                log_changed(target, who, change)
         if change.changed:
             self._untold.put(node)
 
@@ -210,35 +206,3 @@ def _clear(opener: Credentials, target: Target) -> Change:
 
 def _stamp(who: Credentials) -> Stamp:
     return Stamp(who.uid, who.pid, who.comm, time.time_ns())
-
-
-def _log_changed(target: Target, who: Credentials, change: Change) -> None:
-    before, after = (quoted(content.decode("ascii").rstrip("\n")) for content in (change.before, change.after))
-    log.info("filter changed: %s before=%s after=%s", _where(target, who), before, after)
-
-
-def _log_refused(target: Target, who: Credentials, what: str, error: OSError) -> None:
-    """*who* wanted *what* of the file, and it was refused."""
-    name = errno.errorcode.get(error.errno or 0, str(error.errno))
-    reason = quoted(error.strerror or str(error))
-    log.info("filter refused: %s wanted=%s error=%s reason=%s", _where(target, who), quoted(what), name, reason)
-
-
-def _where(target: Target, who: Credentials) -> str:
-    cgroup = quoted(_path_of(target.cgroup_fd))
-    return f"uid={who.uid} pid={who.pid} command={quoted(who.comm)} cgroup={cgroup} file={target.file.name}"
-
-
-def _path_of(cgroup_fd: int) -> str:
-    """As far as the kernel says it: not a path that is longer than it takes from anybody."""
-    try:
-        return os.readlink(f"/proc/self/fd/{cgroup_fd}")  # noqa: PTH115 - a tenth of an attach faster
-    except OSError as error:
-        return f"(cgroup {os.fstat(cgroup_fd).st_ino}: {error.strerror})"
-
-
-def quoted(text: str) -> str:
-    """*text* as a JSON string in printable ASCII; what is long is cut."""
-    if len(text) > _LONGEST_IN_LOG:
-        text = f"{text[:_LONGEST_IN_LOG]}... ({len(text)} characters)"
-    return json.dumps(text).replace("\x7f", "\\u007f")

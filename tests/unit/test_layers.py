@@ -32,6 +32,7 @@ LAYERS = (
     },
     {"operations"},
     {"changes"},
+    {"audit"},
     {"filters"},
     {"attached"},
     {"abi", "attributes", "guard", "notes", "store", "target", "text_filter"},
