@@ -23,7 +23,7 @@ from cgfs.bpf import Program
 from cgfs.caller import Caller, Capability, Credentials
 from cgfs.control import Command, NoneCommand, SetProgram, SetText, program_line, text_line
 from cgfs.filters import Change
-from cgfs.locks import LockAmongProcesses, LockByKey, computing
+from cgfs.locks import LOCKS, LockAmongProcesses, LockByKey, computing
 from cgfs.mirror import INDEX_BITS, Mirror, split_control_node
 from cgfs.notes import Stamp
 from cgfs.store import ProgramStore
@@ -34,7 +34,6 @@ from cgfs.text_filter import parse_text
 log = logging.getLogger(__name__)
 
 _UNPRIVILEGED_BPF_DISABLED = "/proc/sys/kernel/unprivileged_bpf_disabled"
-LOCKS = "/run/cgfs.lock"
 _SWEEP_S = 60.0
 _TELL_S = 0.01
 _END = 0  # no node has that id

@@ -14,7 +14,6 @@ import resource
 import signal
 import subprocess
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +22,9 @@ from queue import Empty, SimpleQueue
 
 from cgfs import attributes, mountinfo, notes
 from cgfs.attached import booted_at_s
-from cgfs.changes import LOCKS, Changes, unprivileged_bpf
+from cgfs.changes import Changes, unprivileged_bpf
 from cgfs.control import CONTROL_FILES, NONE
-from cgfs.locks import LockAmongProcesses
+from cgfs.locks import LOCKS, LockAmongProcesses, number_of_mirror, number_of_place
 from cgfs.mirror import Mirror, Untouched
 from cgfs.mount_options import MountOptions
 from cgfs.operations import Operations
@@ -35,13 +34,12 @@ from cgfs.unmount import unmount, unmount_by_force
 log = logging.getLogger(__name__)
 
 MS_RDONLY = 1  # mount(2)
+_ALL_IDS = ["0", "0", str(2**32 - 1)]  # of the initial user namespace: user_namespaces(7), uid_map
 _PATIENCE_S = 2.0
 """How long a signal waits for the last user of the mount, before it ends the mount all the same."""
 _PAUSE_S = 0.05
 _LONGEST_END_S = 5.0
 """How long the connection may take to end with its mount, before a mount elsewhere is the reason that it does not."""
-_PLACES = 1 << 62
-"""From here on the numbers of LOCKS are those of mount points; below, those of control files."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _IDLE = (signal.SIGUSR1, signal.SIGUSR2)
 """At these other daemons open their logs anew; ours does so by itself. Its end would leave a dead mirror."""
@@ -64,11 +62,16 @@ def settings_of(mountpoint: Path, source: Path | None, options: MountOptions) ->
     """
     if os.geteuid() != 0:
         raise OSError(errno.EPERM, "only root can mount a mirror: try it with sudo")
+    if Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _ALL_IDS:
+        raise OSError(errno.EPERM, "only root of the host can mount a mirror, not that of another user namespace")
     mountpoint = mountinfo.without_links(mountpoint)
     _remove_dead_mirror(mountpoint)
-    source = mountinfo.cgroup2_mount() if source is None else mountinfo.without_links(source)
     if not mountpoint.is_dir():
         raise OSError(errno.ENOTDIR, f"the mount point has to be a directory that exists, and {mountpoint} is none")
+    if source is None and mountinfo.is_cgroup2(mountpoint):
+        words = f"{mountpoint} is cgroup2 itself, which the mirror would hide: name a directory elsewhere as MOUNTPOINT"
+        raise OSError(errno.EINVAL, words)
+    source = mountinfo.cgroup2_mount() if source is None else mountinfo.without_links(source)
     if not source.is_dir() or not mountinfo.is_cgroup2(source):
         raise OSError(errno.EINVAL, f"the source has to be a directory of a cgroup2 mount, and {source} is none")
     return Settings(source, mountpoint, options)
@@ -152,9 +155,8 @@ def _wait_for_an_answer(mountpoint: Path) -> None:
 @contextlib.contextmanager
 def _mounted(settings: Settings, starting: contextlib.ExitStack) -> Iterator[tuple[Mirror, "_OwnMount"]]:
     """Until *starting* is closed, no other daemon starts at that place."""
-    options = settings.options
-    place = _PLACES + zlib.crc32(os.fsencode(settings.mountpoint))
-    starting.enter_context(LockAmongProcesses(LOCKS).holding(place))
+    options, locks = settings.options, LockAmongProcesses(LOCKS)
+    starting.enter_context(locks.holding(number_of_place(settings.mountpoint)))
     _remove_dead_mirror(settings.mountpoint)  # what settings_of() saw may be old
     spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)  # that mountinfo can be read when no other can be had
     mirror = Mirror(
@@ -174,6 +176,7 @@ def _mounted(settings: Settings, starting: contextlib.ExitStack) -> Iterator[tup
         mount_flags=MS_RDONLY if options.read_only else 0,
     )
     mount = _OwnMount(settings.mountpoint, mirror.device)
+    locks.keep(number_of_mirror(mirror.device))
     try:
         yield mirror, mount
     finally:

@@ -5,8 +5,14 @@ import fcntl
 import os
 import struct
 import threading
+import zlib
 from collections.abc import Hashable, Iterator
+from pathlib import Path
 from weakref import WeakValueDictionary
+
+LOCKS = "/run/cgfs.lock"
+"""The file of those among all daemons. The numbers of control files are below both of these."""
+_MIRRORS, _PLACES = 1 << 61, 1 << 62
 
 
 class LockByKey:
@@ -30,6 +36,16 @@ class LockByKey:
             yield
 
 
+def number_of_mirror(device: int) -> int:
+    """In LOCKS: that of the mirror on which st_dev is *device*. Its daemon holds it for as long as it lives."""
+    return _MIRRORS + device
+
+
+def number_of_place(mountpoint: Path) -> int:
+    """In LOCKS: that of a place where a mirror is to be mounted."""
+    return _PLACES + zlib.crc32(os.fsencode(mountpoint))
+
+
 class LockAmongProcesses:
     """A lock for each number, among all processes that have the file *path* for it. Threads need another one besides.
 
@@ -46,6 +62,15 @@ class LockAmongProcesses:
             yield
         finally:
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, number))
+
+    def keep(self, number: int) -> None:
+        """Hold it until the process ends."""
+        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLKW, _flock(fcntl.F_WRLCK, number))
+
+    def is_held(self, number: int) -> bool:
+        """By another process, or by another object of this one."""
+        answer = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, number))
+        return struct.unpack_from("@h", answer) != (fcntl.F_UNLCK,)
 
 
 def _flock(kind: int, number: int) -> bytes:

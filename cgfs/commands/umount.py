@@ -1,13 +1,18 @@
 """`cgfs umount`: end a mirror."""
 
 import errno
+import time
 from pathlib import Path
 
 import click
 
 from cgfs import mountinfo
 from cgfs.commands.arguments import PATH
+from cgfs.locks import LOCKS, LockAmongProcesses, number_of_mirror
 from cgfs.unmount import unmount
+
+_LONGEST_S = 1.0
+_PAUSE_S = 0.01
 
 
 @click.command("umount", short_help="Unmount a mirror.")
@@ -31,3 +36,13 @@ def command(mountpoint: Path, lazy: bool) -> None:
         if error.errno == errno.EPERM:
             raise OSError(errno.EPERM, "only root can unmount a mirror: try it with sudo") from error
         raise
+    if not lazy and all(mirror.device != there.device for mirror in mountinfo.mirrors()):
+        _wait_for_daemon(there.device)
+
+
+def _wait_for_daemon(device: int) -> None:
+    """Until it has let go what it has open of cgroup2, but not for long: other mount namespaces may have the mirror."""
+    locks, number = LockAmongProcesses(LOCKS), number_of_mirror(device)
+    deadline = time.monotonic() + _LONGEST_S
+    while locks.is_held(number) and time.monotonic() < deadline:
+        time.sleep(_PAUSE_S)

@@ -342,6 +342,16 @@ def test_only_root_mounts(mountpoint: Path) -> None:
         run(lambda: settings_of(mountpoint, None, MountOptions()), identity=ALICE)
 
 
+def test_root_of_another_user_namespace_does_not_mount(mountpoint: Path) -> None:
+    with pytest.raises(PermissionError, match="root of the host"):
+        run(lambda: settings_of(mountpoint, None, MountOptions()), namespaces=Namespaces(user=True))
+
+
+def test_who_forgets_the_mount_point_does_not_cover_cgroup2(tmp_cgroup: Path) -> None:
+    assert_refused(cgfs("mount", tmp_cgroup), f"{tmp_cgroup} is cgroup2 itself", "as MOUNTPOINT")
+    assert not is_overlay(tmp_cgroup)
+
+
 def test_a_mirror_is_not_mounted_twice_at_one_place(mountpoint: Path) -> None:
     succeed("mount", mountpoint)
     assert_refused(cgfs("mount", mountpoint), "already", "cgfs umount")
@@ -475,12 +485,36 @@ def test_umount_removes_what_a_killed_daemon_left(mountpoint: Path, log: Path) -
     succeed("umount", mountpoint)
 
 
+def test_after_umount_nobody_uses_the_source(mountpoint: Path) -> None:
+    source = public_directory() / "cgroup2-that-goes"
+    source.mkdir()
+    try:
+        for _ in range(5):
+            subprocess.run(["mount", "-t", "cgroup2", "cgroup2", source], check=True)
+            try:
+                succeed("mount", source, mountpoint)
+                succeed("umount", mountpoint)
+                subprocess.run(["umount", source], check=True)
+            finally:
+                subprocess.run(["umount", "-l", source], check=False, capture_output=True)
+    finally:
+        source.rmdir()
+
+
+def test_umount_does_not_wait_long_for_a_daemon_that_others_have(mountpoint: Path, tmp_cgroup: Path) -> None:
+    succeed("mount", tmp_cgroup, mountpoint)
+    with Child(namespaces=Namespaces(mount=True)) as other:
+        other.call(os.chdir, mountpoint)
+        succeed("umount", mountpoint)
+        assert other.call(os.listdir, ".")
+
+
 def mount_kill_and_mount_again(cgroup2: Path, log: Path) -> bytes:
     """In a child with a mount namespace of its own: mirrors over all of cgroup2. What the second one shows."""
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    with foreground(cgroup2, log=log) as daemon:
+    with foreground(cgroup2, cgroup2, log=log) as daemon:
         daemon.kill()
-    succeed("mount", cgroup2)
+    succeed("mount", cgroup2, cgroup2)
     content = (cgroup2 / "net.ingress_filter").read_bytes()
     succeed("umount", cgroup2)
     return content

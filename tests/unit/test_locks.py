@@ -87,3 +87,13 @@ def test_among_processes_a_number_is_held_by_one(tmp_path: Path) -> None:
         order.append("first")
     thread.join()
     assert order == ["another number", "first", "second"]
+
+
+def test_among_processes_it_is_seen_that_a_number_is_held(tmp_path: Path) -> None:
+    one, other = (LockAmongProcesses(str(tmp_path / "lock")) for _ in range(2))
+    with one.holding(7):
+        assert other.is_held(7)
+        assert not other.is_held(8)
+    assert not other.is_held(7)
+    one.keep(7)
+    assert other.is_held(7)
