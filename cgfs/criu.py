@@ -23,8 +23,11 @@ SAVE = "post-dump"
 RESTORE = "post-restore"
 
 
-def act(environment: Mapping[str, str], mirror: Callable[[], Path], restore: Callable[[Document, Path], None]) -> None:
-    """Do what the stage in *environment* wants with the cgroup of the process, seen on the *mirror*.
+def act(
+    environment: Mapping[str, str], shown_at: Callable[[Path], Path], restore: Callable[[Document, Path], None]
+) -> None:
+    """Do what the stage in *environment* wants with the cgroup of the process. *shown_at* says where a mirror has the
+    cgroup that /proc/PID/cgroup calls so.
 
     Raises OSError: EINVAL if CRIU's environment is not there, else what saving or restoring gives.
     """
@@ -40,7 +43,7 @@ def act(environment: Mapping[str, str], mirror: Callable[[], Path], restore: Cal
     path = cgroup_of(int(pid))
     if path == Path("/"):
         raise OSError(errno.EINVAL, f"process {pid} is in the root cgroup, and the filters below that are everybody's")
-    cgroup = mirror() / path.relative_to("/")
+    cgroup = shown_at(path)
     if action == SAVE:
         write_file(document, to_json(save(cgroup, subtree(cgroup))).encode(), mode=0o600)
     elif document.exists():

@@ -8,7 +8,7 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from cgfs.effective import InForce, ancestors, in_force, read_lines
 from cgfs.errors import GONE
 
 log = logging.getLogger(__name__)
+
+_DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +44,20 @@ def cgroup_at(path: Path) -> Path:
 
     Raises OSError with what would be right: ENOENT, ENOTDIR, or EINVAL where it is on no mirror.
     """
-    found = Path(os.path.realpath(path))
+    try:
+        found = Path(os.path.realpath(path))
+    except FileNotFoundError as error:
+        words = "the current directory is gone: its cgroup was removed, or its mirror unmounted"
+        raise OSError(error.errno, words, str(path)) from error
     try:
         on_mirror = mountinfo.is_on_mirror(found)
+        os.statvfs(found)  # what the kernel has in its cache it tells also of a dead mirror, but not this
     except FileNotFoundError as error:
-        there = _on_mirrors(found)
-        words = f"{error.strerror}; on a mirror that is {' or '.join(there)}" if there else error.strerror
-        raise OSError(error.errno, words, str(path)) from error
+        there = _shown_at_by_name(found)
+        elsewhere = f"; on a mirror that is {_or(there)}" if there else ""
+        raise OSError(error.errno, f"{error.strerror}{elsewhere}", str(path)) from error
     except OSError as error:
-        if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+        if error.errno not in _DEAD:
             raise
         words = "the daemon of this mirror has ended: `cgfs mount` starts another"
         raise OSError(error.errno, words, str(path)) from error
@@ -59,6 +66,14 @@ def cgroup_at(path: Path) -> Path:
     if not found.is_dir():
         raise OSError(errno.ENOTDIR, f"{path} is no cgroup: name its directory, {found.parent}")
     return found
+
+
+def shown_at(path: Path) -> Path:
+    """Where a mirror that answers shows the cgroup that /proc/PID/cgroup calls *path*. Raises OSError."""
+    for place in _shown_at_by_name(path):
+        with contextlib.suppress(OSError):
+            return cgroup_at(place)
+    raise OSError(errno.ENOENT, "no mirror shows this cgroup: `cgfs mount DIR` mounts one that does", str(path))
 
 
 def only_mirror() -> Path:
@@ -132,23 +147,27 @@ def _advice(path: Path) -> str:
     mirrors = mountinfo.mirrors()
     if not mirrors:
         return "`cgfs mount DIR` mounts one"
-    there = _on_mirrors(path)
+    there = _shown_at(path)
     if there:
-        return f"the same cgroup on a mirror is {' or '.join(there)}"
-    return f"name a directory of {' or '.join(str(mirror.mountpoint) for mirror in mirrors)}"
+        return f"the same cgroup on a mirror is {_or(there)}"
+    return f"name a directory of {_or(mirror.mountpoint for mirror in mirrors)}"
 
 
-def _on_mirrors(path: Path) -> list[str]:
-    """Where mirrors show the cgroup at *path* on cgroup2; if nothing is there, what /proc/PID/cgroup calls *path*. No
-    mirror is asked: one may not answer.
-    """
-    found = []
+def _shown_at(native: Path) -> list[Path]:
+    """Where mirrors show the cgroup at *native* on cgroup2. No mirror is asked: one may not answer."""
     with contextlib.suppress(OSError):
-        native = path if path.exists() else mountinfo.cgroup2_mount() / path.relative_to("/")
-        if not mountinfo.is_cgroup2(native):
-            return []
-        for mirror in mountinfo.mirrors():
-            shown = Path(f"{mirror.source}{mirror.root}")
-            if native.is_relative_to(shown):
-                found.append(str(mirror.mountpoint / native.relative_to(shown)))
-    return found
+        if mountinfo.is_cgroup2(native):
+            shown = ((Path(f"{mirror.source}{mirror.root}"), mirror.mountpoint) for mirror in mountinfo.mirrors())
+            return [place / native.relative_to(source) for source, place in shown if native.is_relative_to(source)]
+    return []
+
+
+def _shown_at_by_name(path: Path) -> list[Path]:
+    """The same for the cgroup that /proc/PID/cgroup calls *path*."""
+    with contextlib.suppress(OSError):
+        return _shown_at(mountinfo.cgroup2_mount() / path.relative_to("/"))
+    return []
+
+
+def _or(places: Iterable[Path]) -> str:
+    return " or ".join(map(str, places))

@@ -13,7 +13,7 @@ from cgfs.commands.arguments import PATH
 @click.option(
     "--mirror",
     type=PATH,
-    help="Where the mirror of all of cgroup2 is mounted.  [default: the one]",
+    help="Where a mirror of all of cgroup2 is mounted.  [default: whichever shows the process's cgroup]",
 )
 def command(mirror: Path | None) -> None:
     """Be CRIU's action script: `criu dump --action-script 'cgfs criu-action'`, and the same for restore.
@@ -23,4 +23,7 @@ def command(mirror: Path | None) -> None:
     """
     from cgfs.commands.restore import restore
 
-    criu.act(os.environ, lambda: mirror or hierarchy.only_mirror(), restore)
+    def shown_at(path: Path) -> Path:
+        return hierarchy.shown_at(path) if mirror is None else mirror / path.relative_to("/")
+
+    criu.act(os.environ, shown_at, restore)

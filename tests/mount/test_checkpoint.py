@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from cgfs.checkpoint.save import save as save_document
 from cgfs.commands.restore import restore
 from cgfs.criu import cgroup_of
 from cgfs.hierarchy import subtree
-from tests.mount.conftest import Twin
+from tests.mount.conftest import StartOverlay, Twin
 from tests.support import control
 from tests.support.child import Child, run
-from tests.support.command import assert_refused, cgfs, succeed
+from tests.support.command import assert_refused, cgfs, in_mount_namespace, succeed
 from tests.support.daemon import Overlay, cgfs_command
 from tests.support.hold import held
 from tests.support.network import can_create_socket
@@ -223,16 +223,18 @@ def test_programs_go_with_the_document_to_a_machine_that_has_none(twin: Twin, tm
         cgfs("program", "remove", line)
 
 
-def criu_action(images: Path, action: str, pid: int, mirror: Path) -> None:
-    """Call the action script with the environment that CRIU gives it."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "CRTOOLS_SCRIPT_ACTION": action,
-        "CRTOOLS_IMAGE_DIR": str(images),
-        "CRTOOLS_INIT_PID": str(pid),
-    }
-    command = [*cgfs_command(), "criu-action", "--mirror", str(mirror)]
-    subprocess.run(command, env=environment, check=True, timeout=60, stdin=subprocess.DEVNULL)
+def criu_action(
+    images: Path, action: str, pid: int, *options: str | Path, without: Sequence[Path] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Call the action script as CRIU does, where the mirrors *without* are not to be seen."""
+    environment = [f"CRTOOLS_SCRIPT_ACTION={action}", f"CRTOOLS_IMAGE_DIR={images}", f"CRTOOLS_INIT_PID={pid}"]
+    hide = "".join(f"umount -l {mirror}; " for mirror in without)
+    command = [*cgfs_command(), "criu-action", *map(str, options)]
+    return in_mount_namespace(f'{hide}exec env "$@"', *environment, *command)
+
+
+def assert_done(done: subprocess.CompletedProcess[str]) -> None:
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
 
 
 def test_crius_action_script_saves_at_the_dump_and_restores_before_the_process_runs(
@@ -240,14 +242,36 @@ def test_crius_action_script_saves_at_the_dump_and_restores_before_the_process_r
 ) -> None:
     before = state_of(filtered.mirror)
     with Child(filtered.native) as child:
-        criu_action(tmp_path, "pre-dump", child.pid, overlay.mountpoint)
+        assert_done(criu_action(tmp_path, "pre-dump", child.pid, "--mirror", overlay.mountpoint))
         assert not (tmp_path / "cgfs.json").exists()
-        criu_action(tmp_path, "post-dump", child.pid, overlay.mountpoint)
+        assert_done(criu_action(tmp_path, "post-dump", child.pid, "--mirror", overlay.mountpoint))
     assert (tmp_path / "cgfs.json").stat().st_mode & 0o777 == 0o600
     reset(filtered.mirror)
     with Child(filtered.native) as child:
-        criu_action(tmp_path, "post-restore", child.pid, overlay.mountpoint)
+        assert_done(criu_action(tmp_path, "post-restore", child.pid, "--mirror", overlay.mountpoint))
     assert state_of(filtered.mirror) == before
+
+
+def test_crius_action_script_finds_a_mirror_that_shows_the_process(
+    start_overlay: StartOverlay, overlay: Overlay, filtered: Twin, tmp_path: Path
+) -> None:
+    """Also one of a part of cgroup2, in which the cgroup has another path."""
+    before = state_of(filtered.mirror)
+    with start_overlay(source=filtered.native) as part, Child(filtered.native) as child:
+        for without in ([part.mountpoint], [overlay.mountpoint], []):
+            assert_done(criu_action(tmp_path, "post-dump", child.pid, without=without))
+            reset(filtered.mirror)
+            assert_done(criu_action(tmp_path, "post-restore", child.pid, without=without))
+            assert state_of(filtered.mirror) == before
+            (tmp_path / "cgfs.json").unlink()
+
+
+def test_crius_action_script_says_that_no_mirror_shows_the_process(
+    overlay: Overlay, tmp_cgroup: Path, tmp_path: Path
+) -> None:
+    with Child(tmp_cgroup) as child:
+        done = criu_action(tmp_path, "post-dump", child.pid, without=[overlay.mountpoint])
+    assert_refused(done, f"/{tmp_cgroup.name}: no mirror shows this cgroup", "cgfs mount")
 
 
 def test_stages_of_crius_that_are_none_of_ours_ask_for_nothing(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from tests.support import programs
 from tests.support.bpftool import attached_ids, bpftool
 from tests.support.cgroups import deep_cgroups
 from tests.support.child import run
-from tests.support.command import assert_refused, cgfs, succeed
-from tests.support.daemon import Overlay
+from tests.support.command import assert_refused, called, cgfs, succeed
+from tests.support.daemon import Overlay, cgfs_command
 from tests.support.network import can_create_socket
 from tests.support.objects import SECTION, compile_object, compile_source, compile_verdict
 from tests.support.programs import ALLOW, ALLOW_MULTI, ALLOW_OVERRIDE, CONTROL_FILE, DENY, Hook
@@ -417,3 +417,24 @@ def test_a_path_that_is_too_long_hides_no_other(twin: Twin) -> None:
             assert done.returncode == 0
             assert "families:inet" in done.stdout
             assert "too long" in done.stderr
+
+
+def test_a_current_directory_that_is_gone_is_called_so(twin: Twin) -> None:
+    (twin.mirror / "gone").mkdir()
+    script = 'cd "$1"; rmdir "$1"; shift; exec "$@" .'
+    for command in ("show", "tree", "save"):
+        done = called(["sh", "-ec", script, "sh", str(twin.mirror / "gone"), *cgfs_command(), command])
+        (twin.mirror / "gone").mkdir()
+        assert_refused(done, ".: the current directory is gone")
+
+
+@pytest.mark.parametrize("command", ["show", "tree", "save"])
+def test_a_mirror_whose_daemon_was_killed_is_called_so(
+    start_overlay: StartOverlay, tmp_cgroup: Path, command: str
+) -> None:
+    (tmp_cgroup / "below").mkdir()
+    with start_overlay(source=tmp_cgroup) as overlay:
+        succeed(command, overlay.mountpoint)
+        overlay.kill()
+        for path in (overlay.mountpoint, overlay.mountpoint / "below"):
+            assert_refused(cgfs(command, path), f"{path}: the daemon of this mirror has ended", "`cgfs mount`")
