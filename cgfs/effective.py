@@ -7,7 +7,6 @@ Sources: compute_effective_progs() in kernel/bpf/cgroup.c.
 """
 
 import contextlib
-import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cgfs import bpf, guard
-from cgfs.attached import places_of
+from cgfs.attached import Attachment, observe, places_of
 from cgfs.cgroup import cgroup_id, open_cgroup, open_root
 from cgfs.control import ControlFile
+from cgfs.target import Target
 from cgfs.text_filter import Counters, counters, text_of
 
 
@@ -25,19 +25,23 @@ from cgfs.text_filter import Counters, counters, text_of
 class InForce:
     """A program that runs for a cgroup.
 
-    *cgroup* is the one that it is attached to, as a path from the root on, or None for one above what can be seen
-    here (a cgroup namespace). *line* is what the control file there says of it, None where no mirror shows that;
-    *flags* are what it was attached with, None where that cannot be seen. *program* is what runs; *guard_id*, if any,
+    *cgroup* is the one that it is attached to, as a path from the root on; *attachment* is how, and *flags* with which.
+    All are None for one above what can be seen here (a cgroup namespace). *program* is what runs; *guard_id*, if any,
     what is attached to run it for one cgroup only. *counters* is what a text filter has let through and what not.
     """
 
     cgroup: str | None
     own: bool
-    line: str | None
+    attachment: Attachment | None
     flags: bpf.AttachFlags | None
     program: bpf.ProgramInfo
     guard_id: int | None
     counters: Counters | None
+
+    @property
+    def line(self) -> str | None:
+        """What the control file there says of it."""
+        return None if self.attachment is None else self.attachment.line
 
     @property
     def is_exclusive(self) -> bool:
@@ -47,26 +51,23 @@ class InForce:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A cgroup on the way to the root: its directory (borrowed), its path from there, and where a mirror shows it."""
+    """A cgroup on the way to the root: its directory (borrowed), and its path from there."""
 
     fd: int
     path: str
-    mirror: Path | None
 
 
 @contextlib.contextmanager
 def ancestors(cgroup: Path) -> Iterator[list[Ancestor]]:
     """*cgroup* (on a mirror), its parent, and so on to the root, each opened. Raises OSError: EPERM if not root."""
-    device = cgroup.stat().st_dev
-    on_mirror = itertools.takewhile(lambda path: path.stat().st_dev == device, (cgroup, *cgroup.parents))
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(open_root())
         fd = stack.enter_context(open_cgroup(root.fd, cgroup.stat().st_ino)).fd
-        chain = [Ancestor(fd, _path_of(fd), next(on_mirror))]
+        chain = [Ancestor(fd, _path_of(fd))]
         while chain[-1].path != "/":
             fd = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
             stack.callback(os.close, fd)
-            chain.append(Ancestor(fd, _path_of(fd), next(on_mirror, None)))
+            chain.append(Ancestor(fd, _path_of(fd)))
         yield chain
 
 
@@ -76,7 +77,7 @@ def _path_of(fd: int) -> str:
 
 def in_force(chain: list[Ancestor], file: ControlFile) -> Iterator[InForce]:
     """What runs for chain[0], in that order."""
-    for prog_id, level, line in _running(chain, file):
+    for prog_id, level, attachment in _running(chain, file):
         try:
             program = bpf.Program.by_id(prog_id)
         except FileNotFoundError:  # it was let go
@@ -89,7 +90,7 @@ def in_force(chain: list[Ancestor], file: ControlFile) -> Iterator[InForce]:
             yield InForce(
                 cgroup=None if level is None else level.path,
                 own=own,
-                line=line,
+                attachment=attachment,
                 flags=None if level is None else level.flags,
                 program=inside or program.info(),
                 guard_id=None if inside is None else prog_id,
@@ -107,32 +108,21 @@ class _Level:
     """What is attached to one of the ancestors itself."""
 
     def __init__(self, ancestor: Ancestor, file: ControlFile) -> None:
-        found = _attached(ancestor.fd, file)
         self.fd = ancestor.fd
         self.path = ancestor.path
         self.cgroup_id = cgroup_id(ancestor.fd)
-        self.flags = found.flags
-        self.ids = tuple(program.id for program in found.programs)
-        self.lines = () if ancestor.mirror is None else read_lines(ancestor.mirror / file.name)
-
-
-def _attached(cgroup_fd: int, file: ControlFile) -> bpf.AttachedPrograms:
-    while True:
-        with contextlib.suppress(BlockingIOError):  # a program was let go meanwhile
-            return bpf.attached(cgroup_fd, file.attach_type)
-
-
-def read_lines(path: Path) -> tuple[str, ...]:
-    """The lines of the control file *path*. Raises OSError."""
-    return tuple(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+        state = observe(Target(self.fd, self.cgroup_id, file), with_links=True)
+        self.flags = state.flags
+        self.attachments = state.attachments
+        self.ids = tuple(attachment.info.id for attachment in state.attachments)
 
 
 class _Running(NamedTuple):
-    """A program that runs for a cgroup: where it is attached, None where that cannot be seen, and the line there."""
+    """A program that runs for a cgroup: where it is attached, and how; None where that cannot be seen."""
 
     prog_id: int
     level: _Level | None
-    line: str | None
+    attachment: Attachment | None
 
 
 def _running(chain: list[Ancestor], file: ControlFile) -> list[_Running]:
@@ -153,12 +143,15 @@ def _below(above: list[_Running], level: _Level, effective: tuple[int, ...]) -> 
         return [_nearest(prog_id, level, above) for prog_id in effective]
     begin = places[0]
     own = effective[begin : begin + len(level.ids)]
-    lines = level.lines if len(level.lines) == len(own) else (None,) * len(own)
-    share = [_Running(prog_id, level, line) for prog_id, line in zip(own, lines, strict=True)]
+    share = [_attached_here(prog_id, level) for prog_id in own]
     return above[:begin] + share + above[begin:]
 
 
 def _nearest(prog_id: int, level: _Level, above: list[_Running]) -> _Running:
     if prog_id in level.ids:
-        return _Running(prog_id, level, None)
+        return _attached_here(prog_id, level)
     return next((each for each in above if each.prog_id == prog_id), _Running(prog_id, None, None))
+
+
+def _attached_here(prog_id: int, level: _Level) -> _Running:
+    return _Running(prog_id, level, level.attachments[level.ids.index(prog_id)])

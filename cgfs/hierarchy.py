@@ -14,10 +14,12 @@ from pathlib import Path
 
 from cgfs import mountinfo
 from cgfs.control import CONTROL_FILES, ControlFile
-from cgfs.effective import InForce, ancestors, in_force, read_lines
+from cgfs.effective import InForce, ancestors, in_force
 from cgfs.errors import GONE
 
 log = logging.getLogger(__name__)
+
+TOLD_TO_ROOT = "what is in force from above is told to root only"
 
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 
@@ -84,6 +86,11 @@ def only_mirror() -> Path:
     if len(found) > 1:
         raise OSError(errno.EINVAL, f"there are several mirrors, name one: {', '.join(map(str, found))}")
     return found[0]
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """The lines of the control file *path*. Raises OSError."""
+    return tuple(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
 
 
 def filters_of(cgroup: Path) -> list[Filters]:

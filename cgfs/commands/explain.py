@@ -1,5 +1,6 @@
 """`cgfs explain`: what the filters of a cgroup do, in words."""
 
+import itertools
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,12 +33,13 @@ def command(cgroup: Path, hook: ControlFile) -> None:
     """Say in words what HOOK of CGROUP, a directory of a mirror, lets through, and what is in force from above."""
     filters = next(each for each in hierarchy.filters_of(cgroup) if each.file == hook)
     print(f"{printable(str(cgroup))}, {hook.name}:")
-    own = {each.line: each for each in filters.in_force or () if each.own and each.line}
-    for line in filters.lines:
-        _print_explained(line, own.get(line))
+    own = [each for each in filters.in_force or () if each.own]
+    by_line = own if [each.line for each in own] == list(filters.lines) else []  # else it has changed meanwhile
+    for line, in_force in itertools.zip_longest(filters.lines, by_line):
+        _print_explained(line, in_force)
     above = [each for each in filters.in_force or () if not each.own]
     if filters.in_force is None:
-        print("what is in force from above is told to root only")
+        print(hierarchy.TOLD_TO_ROOT)
     elif not above:
         print("nothing is in force from above")
     for each in above:

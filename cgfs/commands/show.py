@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from cgfs import hierarchy, terminal
+from cgfs.attached import Attachment, How
 from cgfs.bpf import AttachFlags, ProgramInfo
 from cgfs.commands.arguments import cgroup_argument
 from cgfs.control import SetText, parse
@@ -41,6 +42,8 @@ def command(cgroup: Path, as_json: bool) -> None:
     console.print(Text(printable(str(cgroup)), style="bold"))
     for each in filters:
         _show(each, console)
+    if any(each.in_force is None for each in filters):
+        console.print(Text(hierarchy.TOLD_TO_ROOT))
 
 
 def _show(filters: hierarchy.Filters, console: Console) -> None:
@@ -54,7 +57,7 @@ def _show(filters: hierarchy.Filters, console: Console) -> None:
         return
     counted = any(each.counters is not None for each in filters.in_force)
     counts = ("passed", "dropped") if counted else ()
-    table = terminal.table("in force", "filter", "id", "name", *counts, "loaded", "by")
+    table = terminal.table("in force", "filter", "id", "name", *counts, "loaded", "attached by")
     for each in filters.in_force:
         table.add_row(*_row(each, counted=counted))
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
@@ -70,7 +73,7 @@ def _row(each: InForce, *, counted: bool) -> list[str | Text]:
         Text(printable(program.name)),
         *(counts if counted else []),
         f"{loaded_at(program).astimezone():%Y-%m-%d %H:%M:%S}",
-        _user(program.uid),
+        _attached_by(each.attachment),
     ]
 
 
@@ -88,7 +91,13 @@ def loaded_at(program: ProgramInfo) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(round(time.time() - age_s), datetime.UTC)
 
 
-def _user(uid: int) -> str:
+def _attached_by(attachment: Attachment | None) -> str:
+    """Who attached it through the control file. Of what others attach the kernel does not say whose it is."""
+    if attachment is None:
+        return ""
+    if attachment.noted is None:
+        return "others, by a bpf_link" if attachment.how is How.LINK else "others"
+    uid = attachment.noted.stamp.uid
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -116,5 +125,16 @@ def _program_as_json(each: InForce) -> dict[str, Any]:
         "tag": program.tag,
         "loaded_at": loaded_at(program).isoformat(),
         "uid": program.uid,
+        "attached": None if each.attachment is None else each.attachment.how.name.lower(),
+        "attached_by": None if each.attachment is None else _stamp_as_json(each.attachment),
         "counters": None if each.counters is None else each.counters._asdict(),
     }
+
+
+def _stamp_as_json(attachment: Attachment) -> dict[str, Any] | None:
+    """Who attached it through the control file, and when."""
+    if attachment.noted is None:
+        return None
+    stamp = attachment.noted.stamp
+    at = datetime.datetime.fromtimestamp(stamp.at_ns / 1e9, datetime.UTC)
+    return {"uid": stamp.uid, "pid": stamp.pid, "command": stamp.comm, "at": at.isoformat()}

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pwd
 import re
 import subprocess
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.mount.conftest import StartOverlay, Twin
 from tests.support import programs
 from tests.support.bpftool import attached_ids, bpftool
 from tests.support.cgroups import deep_cgroups
-from tests.support.child import run
+from tests.support.child import Child, run
 from tests.support.command import assert_refused, called, cgfs, succeed
 from tests.support.daemon import Overlay, cgfs_command
 from tests.support.network import can_create_socket
@@ -238,7 +239,7 @@ def test_what_is_attached_above_the_mirror_is_in_force_too(
         programs.attach(twin.native, fd, Hook.EGRESS)
         (shown,) = in_force(below.mountpoint, Hook.EGRESS)
         assert (shown["id"], shown["own"]) == (programs.fdinfo_id(fd), False)
-        assert (shown["cgroup"], shown["filter"]) == (f"/{twin.native.name}", None)
+        assert (shown["cgroup"], shown["filter"]) == (f"/{twin.native.name}", f"bpf:{programs.fdinfo_tag(fd)}")
 
 
 def test_show_is_readable(twin: Twin, tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_show_is_readable(twin: Twin, tmp_path: Path) -> None:
     assert shown[0] == str(twin.mirror / "inner")
     assert [line.split() for line in shown[1:4]] == [[name, "none"] for name in CONTROL_FILE.values()]
     heading, row = shown[4:]
-    assert heading.split() == ["in", "force", "filter", "id", "name", "loaded", "by"]
+    assert heading.split() == ["in", "force", "filter", "id", "name", "loaded", "attached", "by"]
     words = row.split()
     assert words[0] == f"/{twin.native.name}"
     assert words[1] == content(twin.mirror, Hook.SOCKET_CREATE).strip()
@@ -286,6 +287,42 @@ def test_show_says_how_others_have_attached_a_program(twin: Twin, flags: int, wo
         assert ("(exclusive)" in succeed("show", twin.mirror)) == (not flags)
         assert ("whoever may open the cgroup's directory" in succeed("explain", twin.mirror, "egress")) == (not flags)
         assert ("nobody below can undo it" in succeed("explain", twin.mirror, "egress")) == (flags == ALLOW_MULTI)
+
+
+def test_show_says_what_came_through_the_file_and_by_whom(twin: Twin) -> None:
+    path = twin.mirror / CONTROL_FILE[Hook.SOCKET_CREATE]
+    os.chown(path, ALICE.uid, ALICE.gid)
+    with (
+        programs.program(Hook.SOCKET_CREATE, ALLOW) as direct,
+        programs.program(Hook.SOCKET_CREATE, ALLOW, salt=1) as linked,
+        Child(identity=ALICE) as alice,
+    ):
+        alice.call(path.write_text, "families:inet")
+        programs.attach(twin.native, direct, Hook.SOCKET_CREATE)
+        with programs.link(twin.native, linked, Hook.SOCKET_CREATE):
+            shown = json.loads(succeed("show", "--json", twin.mirror))["filters"][2]["in_force"]
+            rows = succeed("show", twin.mirror).splitlines()[-3:]
+        assert [each["attached"] for each in shown] == ["file", "direct", "link"]
+        assert [each["attached_by"] and each["attached_by"]["uid"] for each in shown] == [ALICE.uid, None, None]
+        assert shown[0]["attached_by"]["pid"] == alice.pid
+    name = next((each.pw_name for each in pwd.getpwall() if each.pw_uid == ALICE.uid), str(ALICE.uid))
+    assert [row.split()[-1] for row in rows] == [name, "others", "bpf_link"]
+
+
+def test_explain_tells_apart_two_programs_that_do_the_same(twin: Twin) -> None:
+    with programs.program(Hook.EGRESS, ALLOW) as first, programs.program(Hook.EGRESS, ALLOW) as second:
+        for fd in (first, second):
+            programs.attach(twin.native, fd, Hook.EGRESS)
+        explained = succeed("explain", twin.mirror, "egress")
+        assert all(f"id {programs.fdinfo_id(fd)}" in explained for fd in (first, second))
+
+
+def test_who_is_not_told_what_is_in_force_is_told_that(twin: Twin) -> None:
+    words = "what is in force from above is told to root only"
+    assert words not in succeed("show", twin.mirror)
+    for command in (["show", str(twin.mirror)], ["explain", str(twin.mirror), "egress"]):
+        done = called(["setpriv", f"--reuid={ALICE.uid}", "--clear-groups", *cgfs_command(), *command])
+        assert (done.returncode, done.stdout.count(words)) == (0, 1), done
 
 
 def test_a_program_does_not_hide_behind_a_map_that_looks_like_counters(twin: Twin, tmp_path: Path) -> None:
