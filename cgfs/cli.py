@@ -110,6 +110,7 @@ def _run(
     interrupted: int = 130,
 ) -> NoReturn:
     wishes = Wishes()
+    os.umask(os.umask(0o022) | 0o022)  # what a command makes, nobody else may write
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(logging.Formatter("cgfs: %(message)s"))  # warnings, where there is no log
     if sys.stderr is None:

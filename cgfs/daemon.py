@@ -99,7 +99,6 @@ def serve(settings: Settings, ready: Callable[[], None]) -> None:
     mirror cannot be mounted or served.
     """
     os.chdir("/")
-    os.umask(0o077)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     happens: SimpleQueue[int | None] = SimpleQueue()  # a signal's number; None: the connection has ended
@@ -176,8 +175,8 @@ def _mounted(settings: Settings, starting: contextlib.ExitStack) -> Iterator[tup
         mount_flags=MS_RDONLY if options.read_only else 0,
     )
     mount = _OwnMount(settings.mountpoint, mirror.device)
-    locks.keep(number_of_mirror(mirror.device))
     try:
+        locks.keep(number_of_mirror(mirror.device))
         yield mirror, mount
     finally:
         os.close(spare)

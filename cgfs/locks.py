@@ -37,7 +37,9 @@ class LockByKey:
 
 
 def number_of_mirror(device: int) -> int:
-    """In LOCKS: that of the mirror on which st_dev is *device*. Its daemon holds it for as long as it lives."""
+    """In LOCKS: that of the mirror on which st_dev is *device*. Its daemon holds it for as long as it lives, or what is
+    left of a former one, whose device number it has got.
+    """
     return _MIRRORS + device
 
 
@@ -64,8 +66,9 @@ class LockAmongProcesses:
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, number))
 
     def keep(self, number: int) -> None:
-        """Hold it until the process ends."""
-        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLKW, _flock(fcntl.F_WRLCK, number))
+        """Hold it until the process ends, unless somebody has it."""
+        with contextlib.suppress(BlockingIOError):
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, number))
 
     def is_held(self, number: int) -> bool:
         """By another process, or by another object of this one."""

@@ -112,6 +112,7 @@ def _mount(
     foreground: bool = False,
     ready_fd: int | None = None,
 ) -> None:
+    os.umask(0o077)
     background.close_inherited(*([] if ready_fd is None else [ready_fd]))
     from cgfs import daemon
 

@@ -15,7 +15,9 @@ from cgfs.mount_options import MountOptions
 from tests.support.child import Child, run
 from tests.support.command import assert_refused, called, cgfs, daemons_of, foreground, in_mount_namespace, succeed
 from tests.support.daemon import cgfs_command, is_overlay, mount_of
+from tests.support.objects import compile_verdict
 from tests.support.places import public_directory
+from tests.support.programs import ALLOW, Hook
 from tests.support.threads import stop
 from tests.support.users import ALICE, Namespaces
 from tests.support.waiting import DEADLINE_S, until
@@ -90,6 +92,25 @@ def test_the_caller_s_umask_is_the_one_that_counts(mountpoint: Path, tmp_cgroup:
     subprocess.run(["sh", "-c", f"umask 027; mkdir {mountpoint}/made"], check=True)
     assert (tmp_cgroup / "made").stat().st_mode & 0o7777 == 0o750
     succeed("umount", mountpoint)
+
+
+def test_nobody_else_may_write_what_root_makes_whatever_the_umask(tmp_path: Path) -> None:
+    """The log, where there is no syslog, and the program store."""
+    script = """
+        for place in /var/lib /var/log /dev; do mount -t tmpfs none $place; done
+        mknod /dev/null c 1 3; mknod /dev/fuse c 10 229
+        mkdir /var/lib/mirror
+        umask 0
+        "$1" mount /var/lib/mirror
+        "$1" umount /var/lib/mirror
+        "$1" program add "$2"
+        stat -c "%a %n" /var/log/cgfs.log
+        find /var/lib /var/log -perm /022 ! -perm -1000
+    """
+    program = compile_verdict(tmp_path, Hook.EGRESS, ALLOW)
+    done = in_mount_namespace(script, *cgfs_command(), str(program))
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout.splitlines()[1:] == ["600 /var/log/cgfs.log"]
 
 
 def test_read_only_is_read_only(mountpoint: Path, tmp_cgroup: Path) -> None:

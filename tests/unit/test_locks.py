@@ -97,3 +97,4 @@ def test_among_processes_it_is_seen_that_a_number_is_held(tmp_path: Path) -> Non
     assert not other.is_held(7)
     one.keep(7)
     assert other.is_held(7)
+    other.keep(7)  # and waits for nobody
