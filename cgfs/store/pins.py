@@ -63,15 +63,19 @@ class PinStore:
             raise FileNotFoundError(f"no pin is named {key}; `cgfs program list` shows the names")
         (self.directory / key).unlink()
 
-    def entries(self) -> Iterator[Entry]:
-        """All pins. What others put into the directory is no entry."""
-        for name in sorted(self._names()):
+    def entries(self, *, uid: int | None = None, tag: str | None = None) -> Iterator[Entry]:
+        """All pins; of *uid* only, and of *tag*, if they are given. What others put into the directory is no entry.
+
+        Raises OSError where there is no descriptor or no memory left to look.
+        """
+        for name in sorted(self._names(uid, tag)):
             path = self.directory / name
             try:
                 status = path.stat()
                 with Program.pinned(path) as program:
                     info, content = program.info(), _content(program)
-            except OSError:
+            except OSError as error:
+                _raise_if_short(error)
                 continue
             yield Entry(
                 origin=Origin.PIN,
@@ -92,8 +96,8 @@ class PinStore:
 
     def _alike(self, program: Program, uid: int, tag: str) -> Path | None:
         """A pin of that user's that does what *program* (borrowed), which has that tag, does."""
-        for name in self._names():
-            if name.startswith(f"{uid}-") and name.endswith(f"-{tag}") and self._does_the_same(name, program):
+        for name in self._names(uid, tag):
+            if self._does_the_same(name, program):
                 return self.directory / name
         return None
 
@@ -102,21 +106,24 @@ class PinStore:
         try:
             with Program.pinned(self.directory / key) as pinned:
                 return pinned.does_the_same_as(program)
-        except OSError:
+        except OSError as error:
+            _raise_if_short(error)
             return False
 
-    def _names(self) -> list[str]:
+    def _names(self, uid: int | None = None, tag: str | None = None) -> list[str]:
+        """Those of all pins; of *uid*, and of *tag*, if they are given."""
         try:
-            return [path.name for path in self.directory.iterdir() if PIN_NAME.fullmatch(path.name)]
+            found = [PIN_NAME.fullmatch(path.name) for path in self.directory.iterdir()]
         except (FileNotFoundError, PermissionError):  # nothing was ever pinned; or not for us to see
             return []
+        return [name[0] for name in found if name and uid in (None, int(name["uid"])) and tag in (None, name["tag"])]
 
     def _make_room(self, uid: int, memory: dict[str, int]) -> None:
         """For a program that takes *memory*. The oldest go first: the kernel numbers programs upwards."""
         if sum(memory.values()) > self.quota_bytes:
             needed = f"it takes {sum(memory.values()) >> 10} KiB with its maps"
             raise OSError(errno.EDQUOT, f"{needed}, and one user keeps at most {self.quota_bytes >> 10} KiB")
-        own = [name for name in self._names() if name.startswith(f"{uid}-")]
+        own = self._names(uid)
         own.sort(key=lambda name: int(name.split("-")[1]), reverse=True)
         for number, name in enumerate(own, start=2):
             memory = memory | _memory_of_pin(self.directory / name)
@@ -143,8 +150,15 @@ def _memory_of_pin(path: Path) -> dict[str, int]:
     try:
         with Program.pinned(path) as program:
             return _memory_of(program)
-    except OSError:
+    except OSError as error:
+        _raise_if_short(error)
         return {}
+
+
+def _raise_if_short(error: OSError) -> None:
+    """What could not be looked at since something is short may be there."""
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise error
 
 
 def _content(program: Program) -> str:

@@ -1,5 +1,6 @@
 """The program store as a whole: what it has, what a tag means for a user, and what came through the ioctl."""
 
+import errno
 from collections.abc import Iterator
 from itertools import chain
 
@@ -29,18 +30,25 @@ class ProgramStore:
 
         Raises OSError: EINVAL if there is none that *user* may use, or more than one (see `choose`).
         """
-        entry = choose(self.entries(), tag, file.prog_type, user)
+        entry = self._chosen(file, tag, user)
         if entry.origin is Origin.OBJECT:
             return self.objects.load(entry, file)
         return self.pins.load(entry)
 
     def knows(self, file: ControlFile, tag: str, user: User) -> bool:
-        """Whether find() would find a program."""
+        """Whether find() would find a program. Raises OSError where that cannot be found out."""
         try:
-            choose(self.entries(), tag, file.prog_type, user)
-        except OSError:
+            self._chosen(file, tag, user)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
             return False
         return True
+
+    def _chosen(self, file: ControlFile, tag: str, user: User) -> Entry:
+        """Of pins those alone are opened that may be meant: others have as many as they may."""
+        entries = chain(self.objects.entries(), self.pins.entries(uid=user.uid, tag=tag))
+        return choose(entries, tag, file.prog_type, user)
 
 
 def default_store(*, make: bool = False) -> ProgramStore:

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import resource
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,29 @@ def test_the_latest_are_kept_of_each_user(pins: PinStore) -> None:
     alices = [kept(pins, ALICE) for _ in range(5)]
     assert ids_of(pins, ALICE) == alices[-3:]
     assert ids_of(pins, BOB) == [bobs]
+
+
+def test_what_cannot_be_looked_at_for_want_of_a_descriptor_is_not_said_to_be_missing(pins: PinStore) -> None:
+    ids = [kept(pins, ALICE) for _ in range(2)]
+    entries = pins.entries()
+    next(entries)
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, usual[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            next(entries)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert ids_of(pins, ALICE) == ids
+
+
+def test_those_of_a_user_and_of_a_tag_can_be_asked_for(pins: PinStore) -> None:
+    for user in (ALICE, BOB):
+        kept(pins, user)
+    (bobs,) = pins.entries(uid=BOB.uid)
+    assert bobs.uid == BOB.uid
+    assert list(pins.entries(tag=bobs.tag)) == list(pins.entries(uid=BOB.uid, tag=bobs.tag)) == [bobs]
+    assert list(pins.entries(uid=ALICE.uid, tag=bobs.tag)) == []
 
 
 def test_the_latest_are_kept_that_are_not_too_large_together(pins: PinStore) -> None:
