@@ -29,11 +29,13 @@ _WORDS = {
     errno.ENODEV: "the cgroup has been removed",
     errno.ENOTTY: "this is no control file of a mirror",
     errno.E2BIG: "64 programs are attached here, and the kernel takes no more",
+    errno.EROFS: "the cgroup2 mount that this mirror shows is read-only",
 }
 """What an errno of the ioctl means."""
 
-_WORDS_OF_WRITE = {number: _WORDS[number] for number in (errno.EPERM, errno.EBUSY, errno.ENODEV, errno.E2BIG)} | {
-    errno.EINVAL: "no filter for this file: write none, bpf:<tag> of a program in the program store, or a text filter"
+_WORDS_OF_WRITE = {
+    **{number: _WORDS[number] for number in (errno.EPERM, errno.EBUSY, errno.ENODEV, errno.E2BIG, errno.EROFS)},
+    errno.EINVAL: "no filter for this file: write none, bpf:<tag> of a program in the program store, or a text filter",
 }
 
 

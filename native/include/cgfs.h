@@ -78,6 +78,7 @@ _Static_assert(sizeof(struct cgfs_attach) == 24, "the size of struct cgfs_attach
  * ENODEV	The cgroup has been removed.
  * ENOTTY	This is not a control file of cgfs, or it does not know this command.
  * E2BIG	The kernel takes no more programs for this hook of this cgroup (64).
+ * EROFS	The cgroup2 mount that the mirror shows has been made read-only.
  * EINTR	A signal came while the request had to wait for others of the same user's. Nothing was done.
  * EFAULT	The argument cannot be read.
  * ENOMEM	cgfs could not get memory.
