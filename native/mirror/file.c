@@ -249,11 +249,16 @@ void handle_read(struct request *request)
 	const struct fuse_read_in *in = request->body;
 	struct open_file *file = named_file(request, in->fh);
 	CLEANUP_FD int pidns_fd = -1;
+	int error = 0;
 
 	if (!file)
 		return;
-	if (holds_pids(node_kind(file->node)) && pids_foreign_namespace(request->caller.tid, &pidns_fd))
+	if (holds_pids(node_kind(file->node)))
+		error = pids_foreign_namespace(request->caller.tid, &pidns_fd);
+	if (pidns_fd >= 0 || error == -ESRCH)
 		read_translated(request, file, in, pidns_fd);
+	else if (error)
+		reply_error(request, error);
 	else
 		read_plain(request, file, in);
 	file_put(file);
@@ -283,11 +288,14 @@ static ssize_t write_as_caller(struct request *request, const struct open_file *
 static ssize_t write_pid(struct request *request, const struct open_file *file, const char *data, size_t size)
 {
 	char text[PID_TEXT_SIZE];
-	ssize_t written;
+	ssize_t written, length;
 
 	if (size > (size_t)sysconf(_SC_PAGESIZE))
 		return -E2BIG;
-	written = write_as_caller(request, file, text, pids_from_caller(data, size, request->caller.tid, text));
+	length = pids_from_caller(data, size, request->caller.tid, text);
+	if (length < 0)
+		return length;
+	written = write_as_caller(request, file, text, (size_t)length);
 	return written < 0 ? written : (ssize_t)size;
 }
 

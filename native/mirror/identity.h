@@ -69,16 +69,16 @@ uint64_t namespace_fd_id(int fd);
 
 /* --- pids.c: pids as the caller's PID namespace numbers them -------------------------------------------------------- */
 
-/* The PID namespace of task tid: 1 and a descriptor if it is not the daemon's own, 0 if it is, or -errno (-ESRCH for a
- * tid of 0: a namespace that the daemon cannot see). */
+/* The PID namespace of task tid: a descriptor of it, -1 if it is the daemon's own. Returns 0 or -errno (-ESRCH for a tid
+ * of 0: a namespace that the daemon cannot see). */
 int pids_foreign_namespace(uint32_t tid, int *pidns_fd);
 /*
  * What to write to cgroup.procs or cgroup.threads instead of text, so that it means to the kernel, coming from the
  * daemon, what text means coming from task tid ("0" is the writer); where text means nothing, or nobody that tid can
- * see, the kernel refuses it with the native errno. Returns the length of out.
+ * see, the kernel refuses it with the native errno. Returns the length of out, or -errno where that cannot be found out.
  */
 #define PID_TEXT_SIZE 16
-size_t pids_from_caller(const char *text, size_t size, uint32_t tid, char out[PID_TEXT_SIZE]);
+ssize_t pids_from_caller(const char *text, size_t size, uint32_t tid, char out[PID_TEXT_SIZE]);
 /* Lines of the daemon's pids in text to those of pidns_fd (0 where it has none; all 0 if pidns_fd is -1). Returns 0 and
  * a malloc'd text and its size, or -errno. */
 int pids_to_caller(const char *text, size_t size, int pidns_fd, char **out, size_t *out_size);

@@ -35,24 +35,22 @@ static int notify(const struct cgfs_mirror *mirror, int code, struct iovec *part
 	return send_message(mirror->notify_fd, parts, n_parts);
 }
 
-static int inval_node(const struct cgfs_mirror *mirror, uint64_t node, int64_t offset)
+/* Returns false if the kernel does not know the node; where it could not be told (no memory, say) it may know it. */
+static bool inval_node(const struct cgfs_mirror *mirror, uint64_t node, int64_t offset)
 {
 	struct fuse_notify_inval_inode_out out = {.ino = node, .off = offset};
 	struct iovec parts[2] = {[1] = {.iov_base = &out, .iov_len = sizeof(out)}};
 
-	return notify(mirror, FUSE_NOTIFY_INVAL_INODE, parts, 2);
+	return notify(mirror, FUSE_NOTIFY_INVAL_INODE, parts, 2) != -ENOENT;
 }
 
-int inval_attributes(const struct cgfs_mirror *mirror, uint64_t node)
+bool inval_attributes(const struct cgfs_mirror *mirror, uint64_t node)
 {
 	return inval_node(mirror, node, -1);
 }
 
-/*
- * Its listing, too, which the kernel keeps: cgroup2 need not change a directory's times when entries come and go. Returns 0, or
- * -ENOENT if the kernel does not know the node.
- */
-static int inval_listing(const struct cgfs_mirror *mirror, uint64_t dir)
+/* Its listing, too, which the kernel keeps: cgroup2 need not change a directory's times when entries come and go. */
+static bool inval_listing(const struct cgfs_mirror *mirror, uint64_t dir)
 {
 	return inval_node(mirror, dir, 0);
 }
@@ -125,7 +123,7 @@ static void expire_files(struct cgfs_mirror *mirror, uint64_t dir, bool removed)
 {
 	const char *name;
 
-	if (inval_listing(mirror, dir))
+	if (!inval_listing(mirror, dir))
 		return;
 	for (size_t i = 0; removed && i < mirror->n_control_names; i++)
 		expire_name(mirror, dir, mirror->control_names[i]);
@@ -142,6 +140,9 @@ static void expire_files_of_children(struct cgfs_mirror *mirror, uint64_t node)
 	struct dirent *entry;
 
 	if (!dir) {
+		/* Where there is no memory, or no descriptor, it is tried again. */
+		if (fd != -ESTALE && fd != -ENOENT && !lanes_have_ended(stale_lanes(mirror)))
+			stale_add(mirror, STALE_CHILDREN, node, NULL, 0);
 		close_fd(&fd);
 		return;
 	}
@@ -189,7 +190,7 @@ static bool forget_once(const struct cgfs_mirror *mirror, struct stale_round *ro
 	if (round->told[slot].number != round->number || round->told[slot].node != node) {
 		round->told[slot].number = round->number;
 		round->told[slot].node = node;
-		round->told[slot].known = !inval_attributes(mirror, node);
+		round->told[slot].known = inval_attributes(mirror, node);
 	}
 	return round->told[slot].known;
 }

@@ -39,12 +39,10 @@ int pids_foreign_namespace(uint32_t tid, int *pidns_fd)
 	if (!tid)
 		return -ESRCH;
 	error = namespace_id(tid, "pid", &id);
-	if (error)
+	if (error || id == identity_own_namespaces()->pid)
 		return error;
-	if (id == identity_own_namespaces()->pid)
-		return 0;
 	*pidns_fd = namespace_open(tid, "pid");
-	return *pidns_fd < 0 ? *pidns_fd : 1;
+	return *pidns_fd < 0 ? *pidns_fd : 0;
 }
 
 /* isspace() in the kernel counts Latin-1's no-break space. */
@@ -114,22 +112,22 @@ static int number_in(int pidns_fd, int32_t pid)
 	return number < 0 && errno == ENOTTY ? pid_in_namespace_by_proc(pidns_fd, pid) : number;
 }
 
-/* The daemon's number for the caller's. Without such a process, or a namespace to look in, nobody's. */
+/* The daemon's number for the caller's, or -errno. Without such a process, or a namespace to look in, nobody's. */
 static int32_t pid_from_namespace(int32_t pid, uint32_t tid)
 {
 	CLEANUP_FD int pidns_fd = -1;
-	int foreign = pids_foreign_namespace(tid, &pidns_fd);
+	int error = pids_foreign_namespace(tid, &pidns_fd);
 	int number;
 
-	if (!foreign)
+	if (error)
+		return error == -ESRCH ? NOBODY : error;
+	if (pidns_fd < 0)
 		return pid;
-	if (foreign < 0)
-		return NOBODY;
 	number = number_from(pidns_fd, pid);
 	return number > 0 ? number : NOBODY;
 }
 
-size_t pids_from_caller(const char *text, size_t size, uint32_t tid, char out[PID_TEXT_SIZE])
+ssize_t pids_from_caller(const char *text, size_t size, uint32_t tid, char out[PID_TEXT_SIZE])
 {
 	int32_t pid = parse_pid(text, size);
 
@@ -139,7 +137,7 @@ size_t pids_from_caller(const char *text, size_t size, uint32_t tid, char out[PI
 		pid = pid_from_namespace(pid, tid);
 	else
 		pid = tid ? (int32_t)tid : NOBODY;
-	return snprintf(out, PID_TEXT_SIZE, "%d", pid);
+	return pid < 0 ? pid : snprintf(out, PID_TEXT_SIZE, "%d", pid);
 }
 
 int pids_to_caller(const char *text, size_t size, int pidns_fd, char **out, size_t *out_size)

@@ -111,15 +111,17 @@ static void note_read(struct poller *poller, const struct fanotify_event_metadat
 static bool note_reads(struct poller *poller, struct waiter *waiter)
 {
 	char buffer[4096] __attribute__((aligned(4)));
+	size_t n, n_read = 0;
 	ssize_t size;
 	bool has_read;
 
 	pthread_mutex_lock(&poller->lock);
-	while ((size = read(poller->fan_fd, buffer, sizeof(buffer))) > 0) {
+	n = events_in_queue(poller->fan_fd);
+	while (n_read < n && (size = read(poller->fan_fd, buffer, sizeof(buffer))) > 0) {
 		struct fanotify_event_metadata event;
 		const char *details;
 
-		for (size_t at = 0; (details = next_event(buffer, (size_t)size, &at, &event));) {
+		for (size_t at = 0; (details = next_event(buffer, (size_t)size, &at, &event)); n_read++) {
 			/* Our own descriptors are read, too. */
 			if ((uint32_t)event.pid != poller->pid)
 				note_read(poller, &event, details);
@@ -237,6 +239,12 @@ void poller_control_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t fil
 
 	if (!poller->n_waiters)
 		return;
+	pthread_mutex_lock(&poller->lock);
+	waiter = waiter_find(poller, BY_FILE_HANDLE, file_handle, NULL);
+	pthread_mutex_unlock(&poller->lock);
+	if (!waiter)
+		return;
+	waiter = NULL;
 	fingerprint = control_fingerprint(mirror, node);
 	pthread_mutex_lock(&poller->lock);
 	while ((waiter = waiter_find(poller, BY_FILE_HANDLE, file_handle, waiter))) {

@@ -68,7 +68,7 @@ static struct about what_is_replayed(const struct request *request, size_t offse
 /* Whether the kernel may know that directory already. It cannot come to know it while somebody has the parent's lock to make it. */
 static bool may_be_known(const struct cgfs_mirror *mirror, const struct stat *st)
 {
-	return inval_attributes(mirror, node_id(mirror, NULL, st->st_ino)) != -ENOENT;
+	return inval_attributes(mirror, node_id(mirror, NULL, st->st_ino));
 }
 
 /* Returns false where the name is to be looked up as for anybody else. */

@@ -31,7 +31,7 @@
 
 #define PAUSE_MS 2		/* an answer to the kernel takes less than a tenth of it */
 #define AGAIN_MS 200
-#define SLOT_BITS 10
+#define SLOT_BITS 13
 
 STAILQ_HEAD(stale_items, stale_item);
 
@@ -45,7 +45,7 @@ struct stale {
 	pthread_cond_t over;	/* the end */
 	pthread_cond_t done;	/* told has grown */
 	struct stale_items fresh;
-	struct stale_item *last_fresh[1 << SLOT_BITS];	/* in fresh, without a name; by hash, the last of each */
+	LIST_HEAD(stale_slot, stale_item) slots[1 << SLOT_BITS];	/* those of fresh that have no name, by hash */
 	struct stale_items repeats;	/* in the order of their time */
 	uint64_t added, told;	/* items, fresh ones only */
 	bool ended;
@@ -68,16 +68,24 @@ static void free_all(struct stale_items *items)
 
 /* --- the thread ------------------------------------------------------------------------------------------------------ */
 
+static struct stale_slot *slot_of(struct stale *stale, const struct stale_item *item)
+{
+	return &stale->slots[hash_id(item->node ^ (uint64_t)item->what << 56, SLOT_BITS)];
+}
+
 /* Whatever is to be told now. */
 static void take_due(struct stale *stale, struct stale_items *due)
 {
+	struct stale_item *fresh;
+
 	while (!STAILQ_EMPTY(&stale->repeats) && is_past(&STAILQ_FIRST(&stale->repeats)->again)) {
 		struct stale_item *item = take(&stale->repeats);
 
 		STAILQ_INSERT_TAIL(due, item, next);
 	}
+	STAILQ_FOREACH(fresh, &stale->fresh, next)
+		LIST_INIT(slot_of(stale, fresh));
 	STAILQ_CONCAT(due, &stale->fresh);
-	memset(stale->last_fresh, 0, sizeof(stale->last_fresh));
 }
 
 /* Lock held, but not meanwhile. */
@@ -151,17 +159,18 @@ static void *stale_main(void *argument)
 
 /* --- what is added --------------------------------------------------------------------------------------------------- */
 
-static struct stale_item **slot_of(struct stale *stale, const struct stale_item *item)
-{
-	return &stale->last_fresh[hash_id(item->node ^ (uint64_t)item->what << 56, SLOT_BITS)];
-}
-
 /* Whether the same will be told anyway: who writes to many files in a loop must not fill the memory. */
 static bool is_told_soon(struct stale *stale, const struct stale_item *item)
 {
-	const struct stale_item *other = *slot_of(stale, item);
+	const struct stale_item *other;
 
-	return !*item->name && other && other->what == item->what && other->node == item->node;
+	if (*item->name)
+		return false;
+	LIST_FOREACH(other, slot_of(stale, item), in_slot) {
+		if (other->what == item->what && other->node == item->node)
+			return true;
+	}
+	return false;
 }
 
 static void add_fresh(struct stale *stale, struct stale_item *item)
@@ -172,7 +181,7 @@ static void add_fresh(struct stale *stale, struct stale_item *item)
 	}
 	item->first = true;
 	if (!*item->name)
-		*slot_of(stale, item) = item;
+		LIST_INSERT_HEAD(slot_of(stale, item), item, in_slot);
 	STAILQ_INSERT_TAIL(&stale->fresh, item, next);
 	stale->added++;
 	pthread_cond_signal(&stale->work);

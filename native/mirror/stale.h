@@ -8,6 +8,7 @@
 
 struct stale_item {
 	STAILQ_ENTRY(stale_item) next;
+	LIST_ENTRY(stale_item) in_slot;		/* while it is fresh, and has no name */
 	enum stale_what what;
 	uint64_t node;
 	uint64_t child;
@@ -35,8 +36,8 @@ void stale_give_to_lanes(struct cgfs_mirror *mirror, struct lanes *lanes, const 
 /* What the lanes do. The directory's lock is taken. */
 void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand);
 
-/* notify.c: that the attributes of a node are not known any more. Returns 0, or -ENOENT if the kernel does not know the node. */
-int inval_attributes(const struct cgfs_mirror *mirror, uint64_t node);
+/* notify.c: that the attributes of a node are not known any more. Returns false if the kernel does not know the node. */
+bool inval_attributes(const struct cgfs_mirror *mirror, uint64_t node);
 
 /* stale.c: the lanes of the mirror. */
 struct lanes *stale_lanes(struct cgfs_mirror *mirror);

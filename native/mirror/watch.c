@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 
 #include "files.h"
 #include "loop.h"
@@ -70,6 +71,14 @@ static uint64_t id_of(const struct file_handle *handle)
 	if (handle->handle_bytes == sizeof(id))
 		memcpy(&id, handle->f_handle, sizeof(id));
 	return id;
+}
+
+/* Source: fanotify_ioctl() in fs/notify/fanotify/fanotify_user.c, which counts the metadata only. */
+size_t events_in_queue(int fan_fd)
+{
+	int size = 0;
+
+	return ioctl(fan_fd, FIONREAD, &size) < 0 ? 0 : (size_t)size / sizeof(struct fanotify_event_metadata);
 }
 
 const char *next_event(const char *buffer, size_t size, size_t *at, struct fanotify_event_metadata *metadata)
@@ -161,21 +170,20 @@ static void on_event(struct cgfs_mirror *mirror, const struct event *event)
 	}
 }
 
-/* Read until there is nothing more. Returns whether there was anything. */
+/* Read all events that there are now: who writes in a loop makes new ones for ever. Returns whether there was any. */
 static bool read_events(struct cgfs_mirror *mirror)
 {
 	char buffer[16384] __attribute__((aligned(4)));
 	struct watch *watch = mirror->watch;
-	bool any = false;
+	size_t n = events_in_queue(watch->fan_fd), n_read = 0;
 	ssize_t size;
 
 	watch->reading = true;
-	while ((size = read(watch->fan_fd, buffer, sizeof(buffer))) > 0) {
+	while (n_read < n && (size = read(watch->fan_fd, buffer, sizeof(buffer))) > 0) {
 		struct fanotify_event_metadata metadata;
 		const char *details;
 
-		any = true;
-		for (size_t at = 0; (details = next_event(buffer, (size_t)size, &at, &metadata));) {
+		for (size_t at = 0; (details = next_event(buffer, (size_t)size, &at, &metadata)); n_read++) {
 			struct event event = event_of(watch, &metadata, details);
 
 			on_event(mirror, &event);
@@ -187,7 +195,7 @@ static bool read_events(struct cgfs_mirror *mirror)
 		backings_let_go(mirror);
 		kept_let_go(mirror);
 	}
-	return any;
+	return n_read;
 }
 
 /*

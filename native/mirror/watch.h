@@ -39,6 +39,8 @@ void watch_read_events(struct cgfs_mirror *mirror);
  */
 void watch_settle(struct cgfs_mirror *mirror);
 
+/* How many events are in the queue of fan_fd now: who reads so many has read each of them, and what came meanwhile keeps nobody. */
+size_t events_in_queue(int fan_fd);
 /*
  * The fanotify event at offset *at of buffer, copied to metadata since it need not be aligned, and *at moved behind it.
  * Returns what follows the metadata, metadata->event_len bytes with it; NULL at the end.

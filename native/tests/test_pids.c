@@ -5,6 +5,7 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "child.h"
@@ -13,9 +14,9 @@
 static void writes_as(const char *text, size_t size, uint32_t tid, const char *expected)
 {
 	char out[PID_TEXT_SIZE];
-	size_t length = pids_from_caller(text, size, tid, out);
+	ssize_t length = pids_from_caller(text, size, tid, out);
 
-	if (length != strlen(expected) || memcmp(out, expected, length)) {
+	if (length != (ssize_t)strlen(expected) || memcmp(out, expected, (size_t)length)) {
 		fprintf(stderr, "\"%.*s\" became \"%.*s\", not \"%s\"\n", (int)size, text, (int)length, out, expected);
 		CHECK(!"the pid that is written");
 	}
@@ -104,12 +105,33 @@ TEST(pids_of_another_namespace_are_translated_both_ways)
 	writes_as(number, strlen(number), child.pid, NOBODY);
 	writes_as("1 1", 3, child.pid, REFUSED);
 
-	CHECK(pids_foreign_namespace(child.pid, &pidns_fd) == 1);
+	CHECK(pids_foreign_namespace(child.pid, &pidns_fd) == 0 && pidns_fd >= 0);
 	snprintf(lines, sizeof(lines), "1\n%d\n0\n%d\n", child.pid, getpid());
 	reads_as(lines, pidns_fd, "0\n1\n0\n0\n");
 	reads_as("", pidns_fd, "");
 	reads_as(lines, -1, "0\n0\n0\n0\n");
 	close(pidns_fd);
+	child_end(&child);
+}
+
+TEST(pids_of_a_namespace_that_cannot_be_asked_are_an_error_and_not_nobodys)
+{
+	int own_pidns = namespace_open(THREAD_SELF, "pid"), pidns_fd;
+	struct rlimit usual, none;
+	char out[PID_TEXT_SIZE];
+	struct child child;
+
+	CHECK(own_pidns >= 0 && !unshare(CLONE_NEWPID));
+	child = child_start(be_outside);
+	CHECK(!setns(own_pidns, CLONE_NEWPID));
+	close(own_pidns);
+
+	CHECK(!getrlimit(RLIMIT_NOFILE, &usual));
+	none = (struct rlimit){ .rlim_max = usual.rlim_max };
+	CHECK(!setrlimit(RLIMIT_NOFILE, &none));
+	CHECK(pids_foreign_namespace(child.pid, &pidns_fd) == -EMFILE && pidns_fd < 0);
+	CHECK(pids_from_caller("1", 1, child.pid, out) == -EMFILE);
+	CHECK(!setrlimit(RLIMIT_NOFILE, &usual));
 	child_end(&child);
 }
 

@@ -368,3 +368,43 @@ TEST(watch_reads_no_event_past_the_end)
 	memcpy(buffer + 4, &whole, sizeof(whole));
 	CHECK(!next_event(buffer, sizeof(buffer), &at, &metadata));
 }
+
+/* Of a directory in which five are made. */
+TEST(watch_knows_how_many_events_there_are)
+{
+	int fan_fd = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK | FAN_REPORT_DFID_NAME_TARGET, O_RDONLY);
+	struct fanotify_event_metadata metadata;
+	char buffer[4096], path[700];
+	struct fixture f;
+	size_t n = 0, at = 0;
+	ssize_t size;
+
+	fixture_open(&f, "");
+	CHECK(fan_fd >= 0 && events_in_queue(fan_fd) == 0);
+	CHECK(fanotify_mark(fan_fd, FAN_MARK_ADD, FAN_CREATE | FAN_ONDIR, AT_FDCWD, f.child) == 0);
+	for (int i = 0; i < 5; i++) {
+		snprintf(path, sizeof(path), "%s/%d", f.child, i);
+		CHECK(mkdir(path, 0755) == 0);
+	}
+	CHECK(events_in_queue(fan_fd) == 5);
+	size = read(fan_fd, buffer, sizeof(buffer));
+	while (size > 0 && next_event(buffer, (size_t)size, &at, &metadata))
+		n++;
+	CHECK(n == 5 && events_in_queue(fan_fd) == 0);
+	close(fan_fd);
+	connection_close(&f.connection);
+}
+
+TEST(watch_takes_for_known_what_the_kernel_could_not_be_told)
+{
+	struct fixture f;
+	int notify_fd;
+
+	fixture_open(&f, "");
+	notify_fd = f.connection.mirror->notify_fd;
+	f.connection.mirror->notify_fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	CHECK(f.connection.mirror->notify_fd >= 0 && inval_attributes(f.connection.mirror, f.node));
+	close(f.connection.mirror->notify_fd);
+	f.connection.mirror->notify_fd = notify_fd;
+	connection_close(&f.connection);
+}
