@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 
-from cgfs.caller import Credentials
+from cgfs.caller import Caller, Credentials
 from cgfs.filters import Change
 from cgfs.target import Target
 
@@ -30,16 +30,16 @@ def log_changed(target: Target, who: Credentials, change: Change) -> None:
     log.info("filter changed: %s before=%s after=%s", _where(target, who), before, after)
 
 
-def log_refused(target: Target, who: Credentials, what: str, error: OSError) -> None:
-    """*who* wanted *what* of the file, and was told *error*."""
-    number = 0 if error.errno in _LACK_OF_PERMISSION else _refusals.one_more(who.uid)
+def log_refused(target: Target, who: Credentials, caller: Caller, what: str, error: OSError) -> None:
+    """*who* wanted *what* of the file, and was told *error*. *caller* is who is in want of lines for that."""
+    number = 0 if error.errno in _LACK_OF_PERMISSION else _refusals.one_more(caller.user())
     if number > MOST_REFUSALS:
         return
     name = errno.errorcode.get(error.errno or 0, str(error.errno))
     reason = quoted(error.strerror or str(error))
     log.info("filter refused: %s wanted=%s error=%s reason=%s", _where(target, who), quoted(what), name, reason)
     if number == MOST_REFUSALS:
-        log.info("further refusals of this second are left out: uid=%s", who.uid)
+        log.info("further refusals of this user in this second are left out: uid=%s", who.uid)
 
 
 def quoted(text: str) -> str:
@@ -50,21 +50,21 @@ def quoted(text: str) -> str:
 
 
 class _Refusals:
-    """How many each user had in this second."""
+    """How many each user had in this second; a container is one (native/mirror/user.c)."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._second = 0
         self._of_user: Counter[int] = Counter()
 
-    def one_more(self, uid: int) -> int:
+    def one_more(self, user: int) -> int:
         second = int(time.monotonic())
         with self._lock:
             if second != self._second:
                 self._second = second
                 self._of_user.clear()
-            self._of_user[uid] += 1
-            return self._of_user[uid]
+            self._of_user[user] += 1
+            return self._of_user[user]
 
 
 _refusals = _Refusals()

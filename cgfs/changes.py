@@ -73,34 +73,35 @@ class Changes:
                 self._keep(given, who)
             return change
 
-        self._change(node, who, f"attach {wanted.mode.name.lower()}", act)
+        self._change(node, who, caller, f"attach {wanted.mode.name.lower()}", act)
 
     def command(self, node: int, command: Command, caller: Caller, opener: Credentials) -> None:
         """Carry out a command that *caller* has written to a file which *opener* opened."""
         if isinstance(command, NoneCommand):
-            self._change(node, opener, "none", partial(_clear, opener))
+            self._change(node, opener, caller, "none", partial(_clear, opener))
             return
         user = caller.user()  # before others wait: it may take long
         if isinstance(command, SetProgram):
             words = program_line(command.tag, command.mode)
-            self._change(node, opener, words, partial(self._set_stored, command, user, opener))
+            self._change(node, opener, caller, words, partial(self._set_stored, command, user, opener))
         else:
             words = text_line(command.text, command.mode)
-            self._change(node, opener, words, partial(self._set_text, command, user, opener))
+            self._change(node, opener, caller, words, partial(self._set_text, command, user, opener))
 
-    def attributes(self, node: int, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None) -> None:
-        """*who* changes mode, owner and group of a file, as far as they are not None."""
+    def attributes(self, node: int, caller: Caller, *, mode: int | None, uid: int | None, gid: int | None) -> None:
+        """*caller* changes mode, owner and group of a file, as far as they are not None."""
+        who = caller.credentials()
 
         def act(target: Target) -> Change:
             attributes.change(target.cgroup_fd, target.file, who, mode=mode, uid=uid, gid=gid)
             return Change(b"", b"", changed=False)
 
-        self._change(node, who, "chmod or chown", act)
+        self._change(node, who, caller, "chmod or chown", act)
 
-    def log_refused(self, node: int, who: Credentials, what: str, error: OSError) -> None:
+    def log_refused(self, node: int, who: Credentials, caller: Caller, what: str, error: OSError) -> None:
         """*who* wanted *what*, which is no change that there could be, and was told so by *error*."""
         with opened(self._mirror, node) as target:
-            log_refused(target, who, what, error)
+            log_refused(target, who, caller, what, error)
 
     @contextlib.contextmanager
     def looked_after(self) -> Iterator[None]:
@@ -165,7 +166,7 @@ class Changes:
         if self._attach_cap() and Capability.NET_ADMIN not in opener.capabilities:
             raise OSError(errno.EPERM, "this mount demands CAP_NET_ADMIN of whoever opens the file to attach a filter")
 
-    def _change(self, node: int, who: Credentials, what: str, act: Callable[[Target], Change]) -> None:
+    def _change(self, node: int, who: Credentials, caller: Caller, what: str, act: Callable[[Target], Change]) -> None:
         with (
             self._in_turn.holding(node),
             opened(self._mirror, node) as target,
@@ -174,7 +175,7 @@ class Changes:
             try:
                 change = act(target)
             except OSError as error:
-                log_refused(target, who, what, error)
+                log_refused(target, who, caller, what, error)
                 raise
             if change.changed:
                 log_changed(target, who, change)

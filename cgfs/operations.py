@@ -45,14 +45,14 @@ class Operations:
         )
 
     def setattr(self, node: int, caller: Caller, *, mode: int | None, uid: int | None, gid: int | None) -> None:
-        self._changes.attributes(node, caller.credentials(), mode=mode, uid=uid, gid=gid)
+        self._changes.attributes(node, caller, mode=mode, uid=uid, gid=gid)
 
     def write(self, node: int, opener: Credentials, caller: Caller, data: bytes) -> None:
         """Each write is one command, wherever in the file."""
         try:
             command = parse(data)
         except OSError as error:
-            self._changes.log_refused(node, opener, data.decode("ascii", "replace"), error)
+            self._changes.log_refused(node, opener, caller, data.decode("ascii", "replace"), error)
             raise
         self._changes.command(node, command, caller, opener)
 
@@ -64,7 +64,7 @@ class Operations:
         try:
             wanted = Attach.unpack(data)
         except OSError as error:
-            self._changes.log_refused(node, opener, "attach", error)
+            self._changes.log_refused(node, opener, caller, "attach", error)
             raise
         self._changes.attach(node, wanted, caller, opener)
 

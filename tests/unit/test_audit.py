@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cgfs.audit import MOST_REFUSALS, log_refused, quoted
-from cgfs.caller import Credentials
+from cgfs.caller import Caller, Credentials
 from cgfs.control import CONTROL_FILES
 from cgfs.target import Target
 
@@ -53,14 +53,14 @@ def test_a_user_has_so_many_refusals_in_a_second(
 
     def lines(uid: int, number: int, times: int) -> int:
         caplog.clear()
-        who = Credentials(uid, uid, 1, "x", frozenset(), b"")
+        who, caller = Credentials(uid, uid, 1, "x", frozenset(), b""), Caller(os.getpid(), uid, uid)
         for _ in range(times):
-            log_refused(target, who, "nonsense", OSError(number, os.strerror(number)))
+            log_refused(target, who, caller, "nonsense", OSError(number, os.strerror(number)))
         return sum("filter refused: " in line for line in caplog.messages)
 
     try:
         assert lines(7, errno.EINVAL, MOST_REFUSALS + 5) == MOST_REFUSALS
-        assert caplog.messages[-1] == "further refusals of this second are left out: uid=7"
+        assert caplog.messages[-1] == "further refusals of this user in this second are left out: uid=7"
         assert lines(7, errno.EBUSY, 1) == 0
         assert lines(8, errno.EINVAL, 1) == 1
         assert lines(7, errno.EPERM, 100) == lines(7, errno.EACCES, 100) == 100
