@@ -202,16 +202,17 @@ static bool is_owned(const struct request *request, const struct backing *backin
 	       identity_owner_may(&request->caller, look->owner, look->mode, needed);
 }
 
-/* The id of a backing whose file is there, as far as is known (above), and the caller's, if that is needed; 0: there is none. */
-static int get_again(const struct request *request, uint64_t user, bool is_there, mode_t needed)
+int backing_find(const struct request *request, bool is_there, mode_t needed)
 {
 	struct cgfs_mirror *mirror = request->mirror;
 	struct backings *backings = mirror->backings;
 	struct backing *backing;
+	uint64_t user;
 	int id = 0;
 
 	if (!is_there && !watch_has_counted(mirror))
 		return 0;
+	user = descriptor_user(request);
 	pthread_mutex_lock(&backings->lock);
 	backing = find(backings, request->header->nodeid);
 	if (backing && backing->look.path_fd >= 0 && (is_there || is_believed(mirror, backing)) &&
@@ -219,11 +220,6 @@ static int get_again(const struct request *request, uint64_t user, bool is_there
 		id = use(mirror, backing, user);
 	pthread_mutex_unlock(&backings->lock);
 	return id;
-}
-
-int backing_get_owned(const struct request *request, mode_t needed)
-{
-	return get_again(request, descriptor_user(request), false, needed);
 }
 
 /* The look, its descriptor included, in place of the former one; if it is one more, that user is charged for it. Lock held. */
@@ -242,21 +238,14 @@ static void keep_look(struct cgfs_mirror *mirror, struct backing *backing, uint6
 	look->path_fd = former.path_fd;
 }
 
-int backing_get(const struct request *request, struct look *look, bool is_there)
+int backing_of(const struct request *request, struct look *look)
 {
 	struct cgfs_mirror *mirror = request->mirror;
 	struct backings *backings = mirror->backings;
 	uint64_t node = request->header->nodeid, user = descriptor_user(request);
-	bool looks = look->path_fd < 0;
-	int result = looks ? get_again(request, user, is_there, 0) : 0;
 	struct backing *backing;
+	int result = 0;
 
-	if (result)
-		return result;
-	if (looks)
-		result = look_for_file(request, look);
-	if (result)
-		return result;
 	pthread_mutex_lock(&backings->lock);
 	backing = find(backings, node);
 	if (!backing)

@@ -171,7 +171,7 @@ static int keep_opener(struct request *request, uint64_t file_handle)
 	if (loop_has_ended(request))	/* who is in /proc may be somebody else since */
 		return -ENOTCONN;
 	/* Nobody else has heard of the file yet. */
-	file = file_get(request->mirror, file_handle);
+	file = file_get(request->mirror, request->header->nodeid, file_handle);
 	error = file_charge(request, file, (unsigned int)size / LIKE_A_DESCRIPTOR);
 	if (!error) {
 		file->opener = content_get(request->mirror->contents, opener, (size_t)size);
@@ -255,7 +255,7 @@ static struct content *content_to_read(struct request *request, struct open_file
 void handle_control_read(struct request *request)
 {
 	const struct fuse_read_in *in = request->body;
-	struct open_file *file = file_get(request->mirror, in->fh);
+	struct open_file *file = file_get(request->mirror, request->header->nodeid, in->fh);
 	struct content *content;
 	int error = -EBADF;
 
@@ -291,7 +291,7 @@ void handle_control_write(struct request *request)
 {
 	const struct fuse_write_in *in = request->body;
 	const struct fuse_write_out out = {.size = in->size};
-	struct open_file *file = file_get(request->mirror, in->fh);
+	struct open_file *file = file_get(request->mirror, request->header->nodeid, in->fh);
 	int error;
 
 	if (!file || !file->opener)
@@ -326,7 +326,7 @@ void handle_control_ioctl(struct request *request)
 {
 	const struct fuse_ioctl_in *in = request->body;
 	const struct fuse_ioctl_out out = {};
-	struct open_file *file = file_get(request->mirror, in->fh);
+	struct open_file *file = file_get(request->mirror, request->header->nodeid, in->fh);
 	int error;
 
 	if (!file)

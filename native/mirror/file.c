@@ -67,7 +67,7 @@ static int open_once(const struct request *request, uint32_t flags, struct look 
 	mode_t needed = S_IWUSR | ((flags & O_ACCMODE) == O_WRONLY ? 0 : S_IRUSR);
 	bool truncates = flags & O_TRUNC;
 	struct identity AS_CALLER identity = {};
-	int error, fd, id = truncates ? 0 : backing_get_owned(request, needed);
+	int error, fd, id = truncates ? 0 : backing_find(request, false, needed);
 	bool owner;
 
 	if (id)
@@ -86,6 +86,20 @@ static int open_once(const struct request *request, uint32_t flags, struct look 
 		return fd;
 	close(fd);
 	return 0;
+}
+
+/* The backing of the file, which may have been looked for already. Returns its id or -errno. */
+static int get_backing(const struct request *request, struct look *look, bool is_there)
+{
+	int error, id;
+
+	if (look->path_fd >= 0)
+		return backing_of(request, look);
+	id = backing_find(request, is_there, 0);
+	if (id)
+		return id;
+	error = look_for_file(request, look);
+	return error ? error : backing_of(request, look);
 }
 
 /* Keep fd (taken over, also on error) as the file that the request opens, and the backing that it holds. */
@@ -118,7 +132,7 @@ static int open_file(const struct request *request, uint32_t flags, struct mirro
 	if (fd < 0 && ours)
 		return fd;
 	if (mirror->passthrough && !id)
-		id = backing_get(request, &look, ours);
+		id = get_backing(request, &look, ours);
 	if (id < 0)
 		return id;
 	out->open_flags = FOPEN_NOFLUSH | (mirror->passthrough ? FOPEN_PASSTHROUGH : 0);
@@ -147,20 +161,6 @@ void handle_open(struct request *request)
 		reply_error(request, error);
 	else
 		reply(request, &out, sizeof(out));
-}
-
-/* The open file that the request names, counted; NULL if there is none, and the request was answered. */
-static struct open_file *named_file(const struct request *request, uint64_t file_handle)
-{
-	struct open_file *file = file_get(request->mirror, file_handle);
-
-	if (file && file->node != request->header->nodeid) {
-		file_put(file);
-		file = NULL;
-	}
-	if (!file)
-		reply_error(request, -EBADF);
-	return file;
 }
 
 /* The whole file at once, so that all of a reader's later reads fit together. Returns 0 or -errno. */
@@ -247,12 +247,14 @@ static void read_plain(const struct request *request, const struct open_file *fi
 void handle_read(struct request *request)
 {
 	const struct fuse_read_in *in = request->body;
-	struct open_file *file = named_file(request, in->fh);
+	struct open_file *file = file_get(request->mirror, request->header->nodeid, in->fh);
 	CLEANUP_FD int pidns_fd = -1;
 	int error = 0;
 
-	if (!file)
+	if (!file) {
+		reply_error(request, -EBADF);
 		return;
+	}
 	if (holds_pids(node_kind(file->node)))
 		error = pids_foreign_namespace(request->caller.tid, &pidns_fd);
 	if (pidns_fd >= 0 || error == -ESRCH)
@@ -310,9 +312,11 @@ void handle_write(struct request *request)
 		reply_error(request, -EINVAL);
 		return;
 	}
-	file = named_file(request, in->fh);
-	if (!file)
+	file = file_get(request->mirror, request->header->nodeid, in->fh);
+	if (!file) {
+		reply_error(request, -EBADF);
 		return;
+	}
 	loop_may_block(request);
 	if (holds_pids(node_kind(file->node)))
 		taken = write_pid(request, file, (const char *)(in + 1), in->size);

@@ -146,7 +146,7 @@ static struct slot *find(struct file_table *table, uint64_t file_handle)
 	return slot && slot->file && slot->generation == file_handle >> 32 ? slot : NULL;
 }
 
-struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t file_handle)
+struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle)
 {
 	struct file_table *table = mirror->files;
 	struct open_file *file = NULL;
@@ -154,7 +154,7 @@ struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t file_handle)
 
 	pthread_mutex_lock(&table->lock);
 	slot = find(table, file_handle);
-	if (slot) {
+	if (slot && slot->file->node == node) {
 		file = slot->file;
 		file->references++;
 	}

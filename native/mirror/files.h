@@ -35,14 +35,14 @@ int look_for_file(const struct request *request, struct look *look);
 void look_end(struct look *look);
 #define CLEANUP_LOOK __attribute__((cleanup(look_end)))
 /*
- * One backing id per node that is open, counted. Returns the id (> 0) or -errno. Called as the daemon itself, never as
- * a caller. What was looked for is kept, and let go by the look, if it is not kept already. What was not is looked for here,
- * unless it is kept and it is_there, as the caller knows, or it is known to be.
+ * A node that is open has one backing id, counted from here to backing_put(). Called as the daemon itself, never as a caller.
+ *
+ * The id (> 0) that is kept of the request's file, without a look at it: if it is_there, as who calls this knows, or if it is
+ * known to be; and if it is known that the request's caller, as its owner, may do what needs that mode. 0: a look is needed.
  */
-int backing_get(const struct request *request, struct look *look, bool is_there);
-/* The same, where it is known without a look that the file is there and that the caller, as its owner, may do what needs that
- * mode. Returns 0 where it is not. */
-int backing_get_owned(const struct request *request, mode_t needed);
+int backing_find(const struct request *request, bool is_there, mode_t needed);
+/* The id for what the look has found; its descriptor is kept. Returns the id or -errno. */
+int backing_of(const struct request *request, struct look *look);
 void backing_put(struct cgfs_mirror *mirror, uint64_t node);
 /* Something was removed: keep no descriptors of files that nobody has open. */
 void backings_let_go(struct cgfs_mirror *mirror);
@@ -58,7 +58,7 @@ struct open_file {
 	int fd;			/* opened with the opener's credentials and cgroup namespace; -1: a control file */
 	uint64_t node;
 	LIST_ENTRY(open_file) with_fd;	/* file_table.c */
-	bool backed;		/* holds a backing_get() of node */
+	bool backed;		/* a backing of node is counted for it */
 	uint64_t reader;	/* to whom n_read descriptors are charged, for the memory of what he reads */
 	unsigned int n_read;
 	pthread_mutex_t lock;	/* guards the snapshot and the content; taken before no other but that of the contents */
@@ -82,10 +82,10 @@ int file_charge(const struct request *request, struct open_file *file, unsigned 
 bool file_charge_reader(struct open_file *file, uint64_t user, size_t bytes);
 /* So many bytes of what is kept for an open file count as a descriptor. */
 #define LIKE_A_DESCRIPTOR 4096
-/* The open file of a handle, counted until file_put(), or NULL: no such file is open. */
-struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t file_handle);
+/* The open file of a node that the handle stands for, counted until file_put(), or NULL: none. */
+struct open_file *file_get(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);
 void file_put(struct open_file *file);
-/* As file_get(), and the handle stands for nothing any more: the descriptor is closed with the last file_put(). */
+/* The open file, or NULL. The handle stands for nothing any more: the descriptor is closed with the last file_put(). */
 struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle);
 /* A descriptor of a node that is open, removed or not. -ESTALE if none is. */
 int file_open_path(struct cgfs_mirror *mirror, uint64_t node);

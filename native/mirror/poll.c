@@ -268,14 +268,11 @@ void handle_poll(struct request *request)
 		return;
 	}
 	if (!(in->fh & HANDLE_OF_POLLER))
-		file = file_get(request->mirror, in->fh);
-	if (file && file->node == request->header->nodeid) {
-		poll_open_file(request, in, file);
-		return;
-	}
+		file = file_get(request->mirror, request->header->nodeid, in->fh);
 	if (file)
-		file_put(file);
-	poll_passed(request, in);
+		poll_open_file(request, in, file);
+	else
+		poll_passed(request, in);
 }
 
 int poller_create(struct cgfs_mirror *mirror)

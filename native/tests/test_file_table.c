@@ -49,11 +49,12 @@ TEST(file_handle_stands_for_its_file_until_it_is_removed)
 	create(&mirror);
 	CHECK(!add(&mirror, fd, 77, true, &handle));
 	CHECK(handle != 0);
-	file = file_get(&mirror, handle);
+	file = file_get(&mirror, 77, handle);
 	CHECK(file && file->fd == fd && file->node == 77 && file->backed);
+	CHECK(!file_get(&mirror, 78, handle));
 
 	removed = file_remove(&mirror, handle);
-	CHECK(removed == file && !file_get(&mirror, handle) && !file_remove(&mirror, handle));
+	CHECK(removed == file && !file_get(&mirror, 77, handle) && !file_remove(&mirror, handle));
 	file_put(removed);
 	CHECK(is_open(fd));
 	file_put(file);
@@ -61,7 +62,7 @@ TEST(file_handle_stands_for_its_file_until_it_is_removed)
 
 	/* The same place, another handle. */
 	CHECK(!add(&mirror, some_fd(), 78, false, &again));
-	CHECK((uint32_t)again == (uint32_t)handle && again != handle && !file_get(&mirror, handle));
+	CHECK((uint32_t)again == (uint32_t)handle && again != handle && !file_get(&mirror, 78, handle));
 	destroy(&mirror);
 }
 
@@ -72,10 +73,10 @@ TEST(file_handles_that_were_never_given_stand_for_nothing)
 	uint64_t handle;
 
 	create(&mirror);
-	CHECK(!file_get(&mirror, 1ull << 32));
+	CHECK(!file_get(&mirror, 1, 1ull << 32));
 	CHECK(!add(&mirror, some_fd(), 1, false, &handle));
 	for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
-		CHECK(!file_get(&mirror, handles[i]) && !file_remove(&mirror, handles[i]));
+		CHECK(!file_get(&mirror, 1, handles[i]) && !file_remove(&mirror, handles[i]));
 	destroy(&mirror);
 }
 
@@ -91,7 +92,7 @@ TEST(file_table_grows_and_closes_what_is_left)
 		CHECK(!add(&mirror, fds[i], i, false, &handles[i]));
 	}
 	for (unsigned int i = 0; i < 300; i++) {
-		struct open_file *file = file_get(&mirror, handles[i]);
+		struct open_file *file = file_get(&mirror, i, handles[i]);
 
 		CHECK(file && file->node == i && file->fd == fds[i]);
 		file_put(file);

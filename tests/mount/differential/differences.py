@@ -140,8 +140,14 @@ DIFFERENCES: tuple[Difference, ...] = (
         "FUSE has no message for events: cgfs does on the mirror itself what raises them",
     ),
     Difference(
-        "a directory that others removed while it was open here has no attributes any more: ESTALE or ENOENT",
+        "a directory that others removed while it was open here has no attributes any more: ESTALE or ENOENT; nor has "
+        "a control file whose cgroup was removed while it was open",
         "cgroup2 can be asked for them by those only who had it open there",
+    ),
+    Difference(
+        "a cgroup that has a control file's name, which it can have been given on cgroup2 only, is not to be seen, nor "
+        "what is in it",
+        "the control file is there",
     ),
     Difference(
         "32-bit programs without large file support get EOVERFLOW from stat(2) of a control file and for a directory's "
