@@ -34,7 +34,7 @@ from cgfs.unmount import unmount, unmount_by_force
 log = logging.getLogger(__name__)
 
 MS_RDONLY = 1  # mount(2)
-_ALL_IDS = ["0", "0", str(2**32 - 1)]  # of the initial user namespace: user_namespaces(7), uid_map
+_INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # its inode number, PROC_USER_INIT_INO of include/linux/proc_ns.h
 _PATIENCE_S = 2.0
 """How long a signal waits for the last user of the mount, before it ends the mount all the same."""
 _PAUSE_S = 0.05
@@ -62,7 +62,7 @@ def settings_of(mountpoint: Path, source: Path | None, options: MountOptions) ->
     """
     if os.geteuid() != 0:
         raise OSError(errno.EPERM, "only root can mount a mirror: try it with sudo")
-    if Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _ALL_IDS:
+    if Path("/proc/self/ns/user").stat().st_ino != _INITIAL_USER_NAMESPACE:
         raise OSError(errno.EPERM, "only root of the host can mount a mirror, not that of another user namespace")
     mountpoint = mountinfo.without_links(mountpoint)
     _remove_dead_mirror(mountpoint)

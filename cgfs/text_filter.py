@@ -101,8 +101,8 @@ class TextFilter:
 
     text: str
     """What was written, without a mode: `families:inet`."""
-    prog_type: ProgType
-    prog_name: str
+    kind: _Kind
+    emit: _Emit
 
 
 class StoredText(NamedTuple):
@@ -128,7 +128,7 @@ def parse_text(text: str, file: ControlFile) -> TextFilter:
     """
     if len(text) > MAX_TEXT_BYTES:
         raise OSError(errno.E2BIG, f"a filter of {len(text)} bytes: {MAX_TEXT_BYTES} is the most")
-    found = _parse(text)
+    found = parse(text)
     word = text.partition(":")[0]
     fitting = languages(file)
     if word not in fitting:
@@ -143,27 +143,25 @@ def languages(file: ControlFile) -> list[str]:
     return [word for word, kind in _KINDS.items() if file.attach_type in kind.hooks]
 
 
-def _parse(text: str) -> TextFilter:
+def parse(text: str) -> TextFilter:
+    """The filter that *text* (without a mode) is, in whatever file. Raises OSError(EINVAL) if it is none."""
     word, colon, body = text.partition(":")
     kind = _KINDS.get(word)
     if not colon or kind is None:
         known = " and ".join(f"{known}:" for known in _KINDS)
         raise OSError(errno.EINVAL, f"{word[:40]}: is no text filter: there are {known}")
-    kind.compile(body)
-    return TextFilter(text, kind.prog_type, kind.prog_name)
+    return TextFilter(text, kind, kind.compile(body))
 
 
-def assemble(text: str, only_cgroup_id: int | None) -> Code:
-    """The program of *text*, always the same. Raises OSError as parse_text does."""
-    word, _, body = text.partition(":")
-    kind = _KINDS[word]
+def assemble(text_filter: TextFilter, only_cgroup_id: int | None) -> Code:
+    """The program of *text_filter*, always the same for the same text."""
     asm, passed, dropped, elsewhere = Assembler(), Label(), Label(), Label()
     asm.copy(Reg.R6, Reg.R1)
     if only_cgroup_id is not None:
-        asm.call(kind.own_cgroup_id)
+        asm.call(text_filter.kind.own_cgroup_id)
         asm.constant64(Reg.R1, only_cgroup_id)
         asm.jump_if64(Jump.NE, Reg.R0, Reg.R1, elsewhere)
-    kind.compile(body)(asm, passed, dropped)
+    text_filter.emit(asm, passed, dropped)
     _emit_verdict(asm, ((dropped, _DROPPED), (passed, _PASSED)))
     if elsewhere.used:
         asm.place(elsewhere)
@@ -200,7 +198,7 @@ def load(text_filter: TextFilter, file: ControlFile, *, only_cgroup_id: int | No
     With *only_cgroup_id* (nonrecursive) it filters what belongs to that cgroup itself and lets the rest pass.
     Raises OSError: what the kernel says.
     """
-    code = assemble(text_filter.text, only_cgroup_id)
+    code = assemble(text_filter, only_cgroup_id)
     value = _HEADER.pack(only_cgroup_id or 0) + text_filter.text.encode("ascii")
     with ExitStack() as stack:
         counters = stack.enter_context(
@@ -210,9 +208,9 @@ def load(text_filter: TextFilter, file: ControlFile, *, only_cgroup_id: int | No
         text_map.update(_KEY.pack(0), value)
         text_map.freeze()
         program = Program.load(
-            text_filter.prog_type,
+            text_filter.kind.prog_type,
             code.with_maps({COUNTERS_MAP: counters.fd}),
-            name=text_filter.prog_name,
+            name=text_filter.kind.prog_name,
             expected_attach_type=file.attach_type,
         )
         try:
@@ -254,8 +252,8 @@ def _identities(stored: StoredText) -> frozenset[tuple[ProgType, str]]:
 
 def _assembled_identities(stored: StoredText) -> frozenset[tuple[ProgType, str]]:
     try:
-        prog_type = _parse(stored.text).prog_type
-        return frozenset((prog_type, tag) for tag in assemble(stored.text, stored.only_cgroup_id).tags())
+        found = parse(stored.text)
+        return frozenset((found.kind.prog_type, tag) for tag in assemble(found, stored.only_cgroup_id).tags())
     except OSError:
         return frozenset()
 
@@ -293,9 +291,7 @@ def counters(program: Program) -> Counters | None:
 
 def describe(text: str) -> list[str]:
     """The filter in words, a line each. Raises OSError(EINVAL) if *text* is none."""
-    _parse(text)
-    word, _, body = text.partition(":")
-    return [*_KINDS[word].describe(body), *not_covered(text)]
+    return [*parse(text).kind.describe(text.partition(":")[2]), *not_covered(text)]
 
 
 def not_covered(text: str) -> list[str]:

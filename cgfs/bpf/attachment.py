@@ -116,15 +116,15 @@ def check_hook(prog_fd: int, attach_type: AttachType) -> None:
         raise _error(-result, f"asking whether a program fits {attach_type.name}", gone=False)
 
 
-def detach(cgroup_fd: int, attach_type: AttachType, prog_fd: int | None, *, revision: int = 0) -> None:
+def detach(cgroup_fd: int, attach_type: AttachType, prog_fd: int, *, revision: int = 0) -> None:
     """Detach the program *prog_fd* from the cgroup open as *cgroup_fd* (both borrowed). Without ALLOW_MULTI that is the
-    one program of the cgroup, whatever *prog_fd* is, None included: *revision* (as in `attach`) makes sure of it. A
-    program that a link holds is not detached.
+    one program of the cgroup, whatever *prog_fd* is: *revision* (as in `attach`) makes sure of it. A program that a
+    link holds is not detached.
 
-    Raises OSError: ENODEV if the cgroup is gone, ENOENT if the program is not attached here, EINVAL for
-    None where there is ALLOW_MULTI, ESTALE if there is another revision. Source: bpf(2), BPF_PROG_DETACH.
+    Raises OSError: ENODEV if the cgroup is gone, ENOENT if the program is not attached here, ESTALE if there is another
+    revision. Source: bpf(2), BPF_PROG_DETACH.
     """
-    result = lib.cgfs_prog_detach(cgroup_fd, attach_type, -1 if prog_fd is None else prog_fd, revision)
+    result = lib.cgfs_prog_detach(cgroup_fd, attach_type, prog_fd, revision)
     if result < 0:
         gone = result == -errno.ENOENT and _is_gone(cgroup_fd, attach_type)
         raise _error(-result, f"detaching a program from {attach_type.name}", gone=gone)

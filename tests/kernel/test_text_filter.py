@@ -218,12 +218,12 @@ def test_a_program_remembers_the_text_it_was_made_from(
     with load(text, file, only_cgroup_id) as loaded, Program.by_id(loaded.info().id) as found:
         assert text_filter.text_of(found) == StoredText(text, only_cgroup_id)
         info = found.info()
-        assert (info.type, info.name) == (file.prog_type, text_filter.parse_text(text, file).prog_name)
+        assert (info.type, info.name) == (file.prog_type, text_filter.parse_text(text, file).kind.prog_name)
 
 
 def test_the_kernels_tag_is_one_of_ours() -> None:
     with load(PASS_ALL, EGRESS) as program:
-        assert programs.fdinfo_tag(program.fd) in text_filter.assemble(PASS_ALL, None).tags()
+        assert programs.fdinfo_tag(program.fd) in text_filter.assemble(text_filter.parse(PASS_ALL), None).tags()
 
 
 def text_map(program: Program) -> Map:
@@ -298,7 +298,9 @@ def test_a_program_with_a_text_that_is_not_its_own_has_none(hook: Hook, value: b
 def unbound(text: str, file: ControlFile, only_cgroup_id: int | None = None) -> Program:
     """The program of *text* without a text."""
     with Map.create(MapType.PERCPU_ARRAY, 4, 8, 2, text_filter.COUNTERS_MAP) as counters:
-        code = text_filter.assemble(text, only_cgroup_id).with_maps({text_filter.COUNTERS_MAP: counters.fd})
+        code = text_filter.assemble(text_filter.parse(text), only_cgroup_id).with_maps(
+            {text_filter.COUNTERS_MAP: counters.fd}
+        )
         return Program.load(file.prog_type, code, name="imitation", expected_attach_type=file.attach_type)
 
 
@@ -350,7 +352,7 @@ def test_loading_leaves_no_descriptor_behind() -> None:
 
 def test_a_text_of_the_wrong_program_type_is_no_proof() -> None:
     """The same instructions may be a program of another type."""
-    code = text_filter.assemble(PASS_ALL, None)
+    code = text_filter.assemble(text_filter.parse(PASS_ALL), None)
     with Map.create(MapType.PERCPU_ARRAY, 4, 8, 2, text_filter.COUNTERS_MAP) as counters:
         instructions = code.with_maps({text_filter.COUNTERS_MAP: counters.fd})
         with Program.load(ProgType.SOCKET_FILTER, instructions, name="other") as program:

@@ -72,7 +72,7 @@ GOLDEN = {
 @pytest.mark.parametrize(("text", "only_cgroup_id"), GOLDEN)
 def test_a_text_always_gives_the_same_instructions(text: str, only_cgroup_id: int | None) -> None:
     """A program loaded before an upgrade is known by its tag: with other instructions its text would be lost."""
-    instructions = text_filter.assemble(text, only_cgroup_id).instructions
+    instructions = text_filter.assemble(text_filter.parse(text), only_cgroup_id).instructions
     assert hashlib.sha256(instructions).hexdigest()[:16] == GOLDEN[text, only_cgroup_id]
 
 
