@@ -33,6 +33,9 @@ class Attributes:
     mode: int
     changed_at_ns: int
 
+    def __str__(self) -> str:
+        return f"uid {self.uid}, gid {self.gid}, mode {self.mode:04o}"
+
 
 def read(cgroup_fd: int, file: ControlFile) -> Attributes:
     """Those of *file* in the cgroup open as *cgroup_fd* (borrowed). Raises OSError ENODEV if the cgroup is gone."""
@@ -54,16 +57,20 @@ def change(
     mode: int | None = None,
     uid: int | None = None,
     gid: int | None = None,
-) -> None:
-    """chmod and chown. Raises OSError: EPERM if *who* may not, ENODEV if the cgroup is gone.
+) -> tuple[Attributes, Attributes]:
+    """chmod and chown. Returns what they were and what they are.
+
+    Raises OSError: EPERM if *who* may not, ENODEV if the cgroup is gone.
 
     The kernel has asked the same before, but by what it had cached, and another chown could have come in between.
     """
-    _check(read(cgroup_fd, file), who, mode=mode, uid=uid, gid=gid)
+    before = read(cgroup_fd, file)
+    _check(before, who, mode=mode, uid=uid, gid=gid)
     wanted = {"uid": uid, "gid": gid, "mode": None if mode is None else mode & _PERMISSIONS}
     kept = _kept(cgroup_fd, file) | {name: value for name, value in wanted.items() if value is not None}
     kept["changed_at_ns"] = time.time_ns()
     set_xattr(cgroup_fd, attribute(file), json.dumps(kept).encode("ascii"))
+    return before, read(cgroup_fd, file)
 
 
 def _check(now: Attributes, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None) -> None:

@@ -1,4 +1,4 @@
-"""The log of changes: a line for each change of a filter, and for each that was refused.
+"""The log of changes: a line for each one of a filter, or of its file's owner and mode, and for each that was refused.
 
 Names in it are other people's: they are written as JSON strings, so that they are one word and no control sequence.
 Each change and each refusal for lack of permission is there, as the contract wants. Other refusals cost whoever makes
@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 
+from cgfs.attributes import Attributes
 from cgfs.caller import Caller, Credentials
 from cgfs.filters import Change
 from cgfs.target import Target
@@ -28,6 +29,12 @@ _LONGEST = 200
 def log_changed(target: Target, who: Credentials, change: Change) -> None:
     before, after = (quoted(content.decode("ascii").rstrip("\n")) for content in (change.before, change.after))
     log.info("filter changed: %s before=%s after=%s", _where(target, who), before, after)
+
+
+def log_given(target: Target, who: Credentials, before: Attributes, after: Attributes) -> None:
+    """Owner, group or mode of the file, and so the right to change its filter."""
+    words = f"before={quoted(str(before))} after={quoted(str(after))}"
+    log.info("filter file changed: %s %s", _where(target, who), words)
 
 
 def log_refused(target: Target, who: Credentials, caller: Caller, what: str, error: OSError) -> None:

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 
 from cgfs import attributes, filters, guard
 from cgfs.abi import Attach
-from cgfs.audit import log_changed, log_refused
+from cgfs.audit import log_changed, log_given, log_refused
 from cgfs.bpf import Program
 from cgfs.caller import Caller, Capability, Credentials
 from cgfs.control import Command, NoneCommand, SetProgram, SetText, program_line, text_line
@@ -58,7 +58,7 @@ class Changes:
         self._mirror = mirror
         self._attach_cap = attach_cap
         self._store = store
-        self._in_turn = LockByKey()  # by node
+        self._among_threads = LockByKey()  # by node
         self._among_daemons = LockAmongProcesses(LOCKS)  # by _number_of()
         self._untold: SimpleQueue[int] = SimpleQueue()  # nodes, and _END
 
@@ -91,12 +91,9 @@ class Changes:
     def attributes(self, node: int, caller: Caller, *, mode: int | None, uid: int | None, gid: int | None) -> None:
         """*caller* changes mode, owner and group of a file, as far as they are not None."""
         who = caller.credentials()
-
-        def act(target: Target) -> Change:
-            attributes.change(target.cgroup_fd, target.file, who, mode=mode, uid=uid, gid=gid)
-            return Change(b"", b"", changed=False)
-
-        self._change(node, who, caller, "chmod or chown", act)
+        with self._in_turn(node, who, caller, "chmod or chown") as target:
+            before, after = attributes.change(target.cgroup_fd, target.file, who, mode=mode, uid=uid, gid=gid)
+            log_given(target, who, before, after)
 
     def log_refused(self, node: int, who: Credentials, caller: Caller, what: str, error: OSError) -> None:
         """*who* wanted *what*, which is no change that there could be, and was told so by *error*."""
@@ -167,20 +164,26 @@ class Changes:
             raise OSError(errno.EPERM, "this mount demands CAP_NET_ADMIN of whoever opens the file to attach a filter")
 
     def _change(self, node: int, who: Credentials, caller: Caller, what: str, act: Callable[[Target], Change]) -> None:
-        with (
-            self._in_turn.holding(node),
-            opened(self._mirror, node) as target,
-            self._among_daemons.holding(_number_of(target, node)),
-        ):
-            try:
-                change = act(target)
-            except OSError as error:
-                log_refused(target, who, caller, what, error)
-                raise
+        with self._in_turn(node, who, caller, what) as target:
+            change = act(target)
             if change.changed:
                 log_changed(target, who, change)
         if change.changed:
             self._untold.put(node)
+
+    @contextlib.contextmanager
+    def _in_turn(self, node: int, who: Credentials, caller: Caller, what: str) -> Iterator[Target]:
+        """Nobody else changes the file in the `with` block; that *who* is refused *what* there is logged."""
+        with (
+            self._among_threads.holding(node),
+            opened(self._mirror, node) as target,
+            self._among_daemons.holding(_number_of(target, node)),
+        ):
+            try:
+                yield target
+            except OSError as error:
+                log_refused(target, who, caller, what, error)
+                raise
 
 
 def _sweep_for_ever() -> None:

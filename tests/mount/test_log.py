@@ -100,6 +100,16 @@ def test_each_change_is_one_line_and_what_changes_nothing_is_none(twin: Twin, lo
     ]
 
 
+def test_who_gives_a_file_away_is_in_the_log(twin: Twin, log: Log) -> None:
+    os.chown(twin.mirror / EGRESS, ALICE.uid, ALICE.gid)
+    line = log.one("file changed")
+    assert (line["uid"], line["cgroup"], line["file"]) == ("0", str(twin.native), EGRESS)
+    assert (line["before"], line["after"]) == (
+        "uid 0, gid 0, mode 0644",
+        f"uid {ALICE.uid}, gid {ALICE.gid}, mode 0644",
+    )
+
+
 def test_several_programs_are_in_one_line(twin: Twin, log: Log) -> None:
     with program(Hook.EGRESS) as other, program(Hook.EGRESS, salt=1) as own:
         programs.attach(twin.native, other, Hook.EGRESS)
