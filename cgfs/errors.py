@@ -21,6 +21,11 @@ def describe(error: OSError) -> str:
     return printable(line.replace("\n", "; "))
 
 
+def shortened(line: str, length: int = 100) -> str:
+    """*line* as it is, or its beginning: a text filter may be 64 KiB long."""
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
 def printable(name: str) -> str:
     """*name* with every character escaped that would be more than a sign on a terminal."""
     if name.isprintable():

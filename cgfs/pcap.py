@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cgfs import cbpf
+from cgfs.errors import shortened
 
 _LIBRARIES = ("libpcap.so.0.8", "libpcap.so.1")  # Debian's name, and everybody else's
 _DLT_RAW = 12
@@ -40,18 +41,22 @@ class _Program(ctypes.Structure):
 def compile_expression(expression: str) -> cbpf.Program:
     """The classic program of *expression*, tcpdump's language.
 
-    Raises OSError: EINVAL with libpcap's own words if it is none, ELIBACC if libpcap is not installed.
+    Raises OSError: EINVAL with libpcap's own words if it is none, E2BIG if it takes too many instructions, ELIBACC if
+    libpcap is not installed.
     """
     if not expression.strip() or "\0" in expression:
         raise OSError(errno.EINVAL, "no expression: write one as for tcpdump, such as 'tcp dst port 443'")
-    library = _libpcap()
+    shown, library = repr(shortened(expression)), _libpcap()
     with _handle(library) as handle:
         program = _Program()
         source = expression.encode(errors="surrogateescape")
         if library.pcap_compile(handle, ctypes.byref(program), source, _OPTIMIZE, _NETMASK_UNKNOWN) != 0:
             reason = library.pcap_geterr(handle).decode(errors="replace")
-            raise OSError(errno.EINVAL, f"libpcap refuses {expression!r} for IP packets: {reason}")
+            raise OSError(errno.EINVAL, f"libpcap refuses {shown} for IP packets: {reason}")
         try:
+            if program.length > cbpf.MAX_INSTRUCTIONS:
+                words = f"{shown} takes {program.length} instructions, and a filter has at most {cbpf.MAX_INSTRUCTIONS}"
+                raise OSError(errno.E2BIG, words)
             instructions = program.instructions[: program.length]
             lines = [f"{insn.code} {insn.jt} {insn.jf} {insn.k}" for insn in instructions]
         finally:
@@ -59,7 +64,7 @@ def compile_expression(expression: str) -> cbpf.Program:
     try:
         return cbpf.parse(",".join((str(len(lines)), *lines)))
     except OSError as error:
-        raise OSError(error.errno, f"{expression!r} cannot be a cgroup's filter: {error.strerror}") from None
+        raise OSError(error.errno, f"{shown} cannot be a cgroup's filter: {error.strerror}") from None
 
 
 @contextmanager

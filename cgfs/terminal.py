@@ -23,11 +23,6 @@ def table(*headings: str) -> Table:
     return Table(*headings, box=None, pad_edge=False, header_style="bold")
 
 
-def shortened(line: str, length: int = 100) -> str:
-    """*line* as it is, or its beginning: a text filter may be 64 KiB long."""
-    return line if len(line) <= length else line[: length - 1] + "…"
-
-
 def print_json(value: Any) -> None:
     json.dump(value, sys.stdout, indent=2)
     print()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cgfs import hierarchy
-from cgfs.control import ControlFile, Mode, by_hook
+from cgfs.control import CONTROL_FILES, ControlFile, Mode, by_hook
 
 
 class _Path(click.Path):
@@ -27,16 +27,22 @@ def _cgroup(ctx: click.Context, parameter: click.Parameter, value: Path | None) 
     return None if value is None else hierarchy.cgroup_at(value)
 
 
-def _hook(ctx: click.Context, parameter: click.Parameter, value: str) -> ControlFile:
+def _hook(ctx: click.Context, parameter: click.Parameter, value: str | None) -> ControlFile | None:
     try:
-        return by_hook(value)
+        return None if value is None else by_hook(value)
     except OSError as error:
         raise click.BadParameter(str(error.strerror)) from error
 
 
+def _hooks(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For the shell."""
+    return [file.hook for file in CONTROL_FILES if file.hook.startswith(incomplete)]
+
+
 cgroup_argument = click.argument("cgroup", type=PATH, callback=_cgroup)
 optional_cgroup_argument = click.argument("cgroup", type=PATH, callback=_cgroup, required=False)
-hook_argument = click.argument("hook", callback=_hook)
+hook_argument = click.argument("hook", callback=_hook, shell_complete=_hooks)
+optional_hook_argument = click.argument("hook", callback=_hook, shell_complete=_hooks, required=False)
 
 
 def mode_options(function: Callable[..., None]) -> Callable[..., None]:

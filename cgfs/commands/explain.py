@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from cgfs import expressions, hierarchy, terminal
-from cgfs.commands.arguments import cgroup_argument, hook_argument
+from cgfs import expressions, hierarchy
+from cgfs.commands.arguments import cgroup_argument, optional_hook_argument
 from cgfs.control import ControlFile, Mode, NoneCommand, SetText, parse
 from cgfs.effective import InForce
-from cgfs.errors import printable
+from cgfs.errors import printable, shortened
 from cgfs.text_filter import describe
 
 HOW_FAR = {
@@ -28,11 +28,19 @@ EXCLUSIVE = (
 
 @click.command("explain", short_help="Say in words what a filter does.")
 @cgroup_argument
-@hook_argument
-def command(cgroup: Path, hook: ControlFile) -> None:
-    """Say in words what HOOK of CGROUP, a directory of a mirror, lets through, and what is in force from above."""
-    filters = next(each for each in hierarchy.filters_of(cgroup) if each.file == hook)
-    print(f"{printable(str(cgroup))}, {hook.name}:")
+@optional_hook_argument
+def command(cgroup: Path, hook: ControlFile | None) -> None:
+    """Say in words what HOOK of CGROUP, a directory of a mirror, lets through, and what is in force from above.
+
+    Without HOOK, each is explained.
+    """
+    for filters in hierarchy.filters_of(cgroup):
+        if hook in (None, filters.file):
+            _explain(cgroup, filters)
+
+
+def _explain(cgroup: Path, filters: hierarchy.Filters) -> None:
+    print(f"{printable(str(cgroup))}, {filters.file.name}:")
     own = [each for each in filters.in_force or () if each.own]
     by_line = own if [each.line for each in own] == list(filters.lines) else []  # else it has changed meanwhile
     for line, in_force in itertools.zip_longest(filters.lines, by_line):
@@ -59,7 +67,7 @@ def explain_line(line: str, in_force: InForce | None) -> Iterator[str]:
         yield "no filter is attached here"
         return
     how_far = EXCLUSIVE if in_force is not None and in_force.is_exclusive else HOW_FAR[command.mode]
-    yield f"{terminal.shortened(line)}: {how_far}"
+    yield f"{shortened(line)}: {how_far}"
     if isinstance(command, SetText):
         expression = expressions.known(command.text) if command.text.startswith("cbpf:") else None
         if expression is not None:

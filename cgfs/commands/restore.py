@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from cgfs import hierarchy, terminal
+from cgfs import hierarchy
 from cgfs.checkpoint.document import Document, FileState, from_json
 from cgfs.checkpoint.restore import Change, apply, plan
 from cgfs.commands.arguments import optional_cgroup_argument
 from cgfs.control import ControlFile
-from cgfs.errors import printable
+from cgfs.errors import printable, shortened
 from cgfs.progress import progress
 from cgfs.store import default_store
 from cgfs.store.entry import User
@@ -84,5 +84,5 @@ def _show(change: Change) -> None:
 
 
 def _in_words(state: FileState) -> str:
-    lines = " and ".join(terminal.shortened(line) for line in state.content.splitlines())
+    lines = " and ".join(shortened(line) for line in state.content.splitlines())
     return f"{lines}  (uid {state.uid}, gid {state.gid}, mode {state.mode:04o})"

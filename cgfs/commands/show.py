@@ -18,7 +18,7 @@ from cgfs.bpf import AttachFlags, ProgramInfo
 from cgfs.commands.arguments import cgroup_argument
 from cgfs.control import SetText, parse
 from cgfs.effective import InForce
-from cgfs.errors import printable
+from cgfs.errors import printable, shortened
 from cgfs.text_filter import not_covered
 
 _FLAGS = {AttachFlags.ALLOW_MULTI: "multi", AttachFlags.ALLOW_OVERRIDE: "override", AttachFlags(0): ""}
@@ -48,7 +48,7 @@ def command(cgroup: Path, as_json: bool) -> None:
 
 def _show(filters: hierarchy.Filters, console: Console) -> None:
     for heading, line in itertools.zip_longest([filters.file.name], filters.lines, fillvalue=""):
-        console.print(Text(f"{heading:26}{terminal.shortened(line)}"))
+        console.print(Text(f"{heading:26}{shortened(line)}"))
     commands = [parse(line.encode("ascii")) for line in filters.lines]
     texts = [each.text for each in commands if isinstance(each, SetText)]
     for limit in dict.fromkeys(limit for text in texts for limit in not_covered(text)):
@@ -81,7 +81,7 @@ def _filter(each: InForce) -> str:
     """What the control file says, the program's tag where it does not say that, and what it cannot say."""
     tag = each.program.tag
     line = f"bpf:{tag}" if each.line is None else each.line
-    words = line if line.endswith(tag) else f"{terminal.shortened(line, 24)} {tag}"
+    words = line if line.endswith(tag) else f"{shortened(line, 24)} {tag}"
     return f"{words} (exclusive)" if each.is_exclusive else words
 
 

@@ -8,7 +8,7 @@ from rich.tree import Tree
 
 from cgfs import hierarchy, terminal
 from cgfs.commands.arguments import optional_cgroup_argument
-from cgfs.errors import printable
+from cgfs.errors import printable, shortened
 
 
 @click.command("tree", short_help="Show which cgroups have filters.")
@@ -47,5 +47,5 @@ def _label(name: str, filters: dict[str, tuple[str, ...]]) -> Text:
     label = Text(printable(name), style="bold")
     for file, lines in filters.items():
         label.append(f"\n{file:26}", style="not bold")
-        label.append(("\n" + 26 * " ").join(map(terminal.shortened, lines)), style="not bold")
+        label.append(("\n" + 26 * " ").join(map(shortened, lines)), style="not bold")
     return label

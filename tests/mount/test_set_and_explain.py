@@ -70,6 +70,14 @@ def test_explain_says_what_families_cover_and_what_not(twin: Twin) -> None:
     assert "AF_UNIX" in explained
 
 
+def test_explain_without_a_hook_explains_each(twin: Twin) -> None:
+    succeed("set", twin.mirror, "egress", "udp")
+    explained = succeed("explain", twin.mirror)
+    assert [f", {name}:" in explained for name in CONTROL_FILE.values()] == [True, True, True]
+    assert "written as: udp" in explained
+    assert explained.count("no filter is attached here") == 2
+
+
 def test_explain_lists_the_instructions_of_a_program_and_what_comes_from_above(twin: Twin) -> None:
     (twin.mirror / "below").mkdir()
     with control.filtered(twin.mirror, Hook.SOCKET_CREATE):

@@ -105,12 +105,17 @@ def test_the_mount_helper_has_the_exit_codes_of_mount(arguments: tuple[str, ...]
     assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == code
 
 
-def test_a_shell_completes_the_commands() -> None:
-    words = {"COMP_WORDS": "cgfs cri", "COMP_CWORD": "1", "_CGFS_COMPLETE": "bash_complete"}
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("cgfs cri", "criu-action"), ("cgfs explain /run/cgfs e", "egress")],
+    ids=["command", "hook"],
+)
+def test_a_shell_completes(words: str, completed: str) -> None:
+    typed = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_CGFS_COMPLETE": "bash_complete"}
     done = subprocess.run(
-        [sys.executable, "-m", "cgfs"], capture_output=True, text=True, check=False, env={**os.environ, **words}
+        [sys.executable, "-m", "cgfs"], capture_output=True, text=True, check=False, env={**os.environ, **typed}
     )
-    assert done.stdout == "plain,criu-action\n"
+    assert done.stdout == f"plain,{completed}\n"
 
 
 def test_version_is_that_of_the_package() -> None:

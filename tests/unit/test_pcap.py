@@ -57,6 +57,14 @@ def test_a_wrong_expression_is_refused_with_the_reason(expression: str, reason: 
     assert caught.value.errno == errno.EINVAL
 
 
+def test_an_expression_that_takes_too_much_is_refused_with_how_much() -> None:
+    expression = " or ".join(f"net 10.{number // 200}.{number % 200}.0/24" for number in range(1200))
+    with pytest.raises(OSError, match=r"takes \d+ instructions, and a filter has at most 4096") as caught:
+        pcap.compile_expression(expression)
+    assert caught.value.errno == errno.E2BIG
+    assert len(str(caught.value)) < 300
+
+
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pcap, "_LIBRARIES", ("libpcap.so.nowhere",))
     pcap._libpcap.cache_clear()
