@@ -13,7 +13,7 @@ void descriptors_destroy(struct cgfs_mirror *mirror);
 unsigned int descriptors_spare(const struct cgfs_mirror *mirror, unsigned int wanted);
 /* The user to whom a descriptor that the request needs is charged. It may take long (user.c): not with a lock held. */
 uint64_t descriptor_user(const struct request *request);
-/* One descriptor more is kept open for that user. Returns false if he has had his share: then it must not be kept. */
+/* So many descriptors more are kept open for that user. Returns false if he has had his share: then they must not be kept. */
 bool descriptors_take(struct cgfs_mirror *mirror, uint64_t user, unsigned int n);
 void descriptors_give(struct cgfs_mirror *mirror, uint64_t user, unsigned int n);
 
@@ -61,7 +61,7 @@ struct open_file {
 	bool backed;		/* a backing of node is counted for it */
 	uint64_t reader;	/* to whom n_read descriptors are charged, for the memory of what he reads */
 	unsigned int n_read;
-	pthread_mutex_t lock;	/* guards the snapshot and the content; taken before no other but that of the contents */
+	pthread_mutex_t lock;	/* guards the snapshot and the content; taken before those of the contents and of descriptors.c */
 	char *snapshot;		/* what a reader in another PID namespace sees, as of its read at offset 0 */
 	size_t snapshot_size;
 	struct content *content;	/* of a control file: what its reader reads, as of his read at offset 0; or NULL */
@@ -148,6 +148,7 @@ void size_by_content(const struct cgfs_mirror *mirror, int dir_fd, const char *n
 /* --- poll.c ----------------------------------------------------------------------------------------------------------- */
 
 int poller_create(struct cgfs_mirror *mirror);
+int poller_start(struct cgfs_mirror *mirror);	/* its thread */
 void poller_destroy(struct cgfs_mirror *mirror);
 /* A file handle for an open whose reads the kernel passes through: it names the open to poll.c and nobody else. */
 uint64_t poller_handle(struct cgfs_mirror *mirror);

@@ -62,7 +62,7 @@ struct request;
 
 #define MAX_READERS 8
 
-/* One mount. Written by mirror.c before the first thread starts, and constant then. */
+/* One mount. Written by mirror.c before the first thread starts, and constant then, but for what is started last. */
 struct cgfs_mirror {
 	void (*handle)(struct request *request);	/* dispatch(); tests have others */
 	unsigned int n_readers;		/* threads that read the connection when nothing waits; tests have one, for the order */

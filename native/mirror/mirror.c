@@ -300,7 +300,9 @@ int cgfs_mirror_start(struct cgfs_mirror *mirror, const struct cgfs_control_oper
 
 	mirror->control = control;
 	mirror->control_context = context;
-	error = replay_start(mirror);
+	error = poller_start(mirror);
+	if (!error)
+		error = replay_start(mirror);
 	if (!error)
 		error = watch_start(mirror);
 	if (!error)

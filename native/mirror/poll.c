@@ -278,7 +278,6 @@ void handle_poll(struct request *request)
 int poller_create(struct cgfs_mirror *mirror)
 {
 	struct poller *poller = calloc(1, sizeof(*poller));
-	int error;
 
 	if (!poller)
 		return -ENOMEM;
@@ -288,9 +287,14 @@ int poller_create(struct cgfs_mirror *mirror)
 	mirror->poller = poller;
 	poller->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	poller->fan_fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_FID, O_RDONLY);
-	if (poller->wake_fd < 0 || poller->fan_fd < 0)
-		return -errno;
-	error = start_thread(&poller->thread, wake_main, poller);
+	return poller->wake_fd < 0 || poller->fan_fd < 0 ? -errno : 0;
+}
+
+int poller_start(struct cgfs_mirror *mirror)
+{
+	struct poller *poller = mirror->poller;
+	int error = start_thread(&poller->thread, wake_main, poller);
+
 	poller->started = error == 0;
 	return error;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Who waits for a change of an open file, and how they are found: anybody may have as many files open as he likes, so
- * nothing that is done for one of them looks at all.
+ * nothing that is done for one of them looks at all, but in the thread that wakes them (wake.c).
  *
  * Whoever is woken (FUSE_NOTIFY_POLL) makes the kernel ask again what is the case (poll.c), so that one wake-up too many
  * is seen by nobody.

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "mirror/files.h"
 #include "test.h"
 
 const char *const control_names[2] = { "net.one_filter", "net.other_filter" };
@@ -142,6 +143,7 @@ void connection_create(struct connection *connection)
 	connection->mirror->fuse_fd = ends[0];
 	connection->mirror->notify_fd = dup(ends[0]);
 	connection->kernel = ends[1];
+	CHECK(poller_start(connection->mirror) == 0);
 }
 
 void connection_open(struct connection *connection)
