@@ -36,7 +36,9 @@ def remember(expression: str, text: str) -> None:
 
 
 def known(text: str) -> str | None:
-    """The expression that *text* was written as, if it is remembered, and true."""
+    """The expression that the text filter *text* was written as, if it is remembered, and true."""
+    if not text.startswith("cbpf:"):
+        return None
     directories = [ROOTS]
     with suppress(OSError):
         directories.insert(0, _directory())

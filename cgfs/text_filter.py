@@ -89,7 +89,7 @@ _KINDS = {
         (
             "packets that belong to no AF_INET or AF_INET6 socket of the cgroup (AF_PACKET, AF_XDP, the kernel's own)",
             "sockets that were made before their process was moved here: a socket stays in the cgroup it was made in",
-            "by `tcp`, `udp` and `port` of tcpdump's language, IPv6 packets that have an extension header before it",
+            "IPv6 packets with extension headers, where the filter looks for tcp, udp or ports as tcpdump does",
         ),
     ),
 }

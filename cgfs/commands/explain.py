@@ -69,7 +69,7 @@ def explain_line(line: str, in_force: InForce | None) -> Iterator[str]:
     how_far = EXCLUSIVE if in_force is not None and in_force.is_exclusive else HOW_FAR[command.mode]
     yield f"{shortened(line)}: {how_far}"
     if isinstance(command, SetText):
-        expression = expressions.known(command.text) if command.text.startswith("cbpf:") else None
+        expression = expressions.known(command.text)
         if expression is not None:
             yield f"written as: {printable(expression)}"
         yield from describe(command.text)

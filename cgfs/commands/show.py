@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from cgfs import hierarchy, terminal
+from cgfs import expressions, hierarchy, terminal
 from cgfs.attached import Attachment, How
 from cgfs.bpf import AttachFlags, ProgramInfo
 from cgfs.commands.arguments import cgroup_argument
@@ -51,6 +51,8 @@ def _show(filters: hierarchy.Filters, console: Console) -> None:
         console.print(Text(f"{heading:26}{shortened(line)}"))
     commands = [parse(line.encode("ascii")) for line in filters.lines]
     texts = [each.text for each in commands if isinstance(each, SetText)]
+    for expression in filter(None, map(expressions.known, texts)):
+        console.print(Text(f"  written as: {printable(expression)}"))
     for limit in dict.fromkeys(limit for text in texts for limit in not_covered(text)):
         console.print(Text(f"  {limit}"))
     if not filters.in_force:

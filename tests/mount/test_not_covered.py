@@ -61,4 +61,4 @@ def test_tcpdumps_words_do_not_look_behind_an_extension_header(twin: Twin) -> No
         assert packets.egress_passes()
         succeed("set", twin.mirror, "egress", "tcp")
         assert not packets.egress_passes()
-    assert "extension header" in succeed("explain", twin.mirror, "egress")
+    assert "extension headers" in succeed("explain", twin.mirror, "egress")

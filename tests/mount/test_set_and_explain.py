@@ -75,6 +75,7 @@ def test_explain_without_a_hook_explains_each(twin: Twin) -> None:
     explained = succeed("explain", twin.mirror)
     assert [f", {name}:" in explained for name in CONTROL_FILE.values()] == [True, True, True]
     assert "written as: udp" in explained
+    assert "written as: udp" in succeed("show", twin.mirror)
     assert explained.count("no filter is attached here") == 2
 
 
