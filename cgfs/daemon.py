@@ -73,7 +73,10 @@ def settings_of(mountpoint: Path, source: Path | None, options: MountOptions) ->
         raise OSError(errno.EINVAL, words)
     source = mountinfo.cgroup2_mount() if source is None else mountinfo.without_links(source)
     if not source.is_dir() or not mountinfo.is_cgroup2(source):
-        raise OSError(errno.EINVAL, f"the source has to be a directory of a cgroup2 mount, and {source} is none")
+        words = f"the source has to be a directory of a cgroup2 mount, and {source} is none"
+        with contextlib.suppress(OSError):
+            words += f"; cgroup2 is mounted at {mountinfo.cgroup2_mount()}"
+        raise OSError(errno.EINVAL, words)
     return Settings(source, mountpoint, options)
 
 

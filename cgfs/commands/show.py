@@ -75,7 +75,7 @@ def _row(each: InForce, *, counted: bool) -> list[str | Text]:
         Text(printable(program.name)),
         *(counts if counted else []),
         f"{loaded_at(program).astimezone():%Y-%m-%d %H:%M:%S}",
-        _attached_by(each.attachment),
+        Text(_attached_by(each.attachment)),
     ]
 
 

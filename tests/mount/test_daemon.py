@@ -197,11 +197,11 @@ def test_the_journal_gets_the_priority_of_each_line(mountpoint: Path, tmp_cgroup
 # --- what is refused, with nothing left behind ------------------------------------------------------------------------
 
 
-def test_a_mount_that_cannot_be_says_why_in_one_line(mountpoint: Path, tmp_path: Path) -> None:
+def test_a_mount_that_cannot_be_says_why_in_one_line(mountpoint: Path, tmp_path: Path, cgroup2: Path) -> None:
     (tmp_path / "file").touch()
     assert_refused(cgfs("mount", tmp_path / "missing"), "mount point", "directory", str(tmp_path / "missing"))
     assert_refused(cgfs("mount", tmp_path / "file"), "mount point", "directory", str(tmp_path / "file"))
-    assert_refused(cgfs("mount", "/proc", mountpoint), "source", "cgroup2", "/proc")
+    assert_refused(cgfs("mount", "/proc", mountpoint), "source", "/proc is none", f"cgroup2 is mounted at {cgroup2}")
     assert_refused(cgfs("mount", tmp_path / "missing", mountpoint), "source", str(tmp_path / "missing"))
 
 
