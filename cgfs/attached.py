@@ -71,7 +71,8 @@ class State:
     @property
     def changed_at_ns(self) -> int:
         """A time of the last change, as far as it is known, in whole seconds; below them what is another number after
-        each change. (Of a file that nobody has touched, untouched_attributes() in native/mirror/known.c says the same.)
+        each change. (Of a file that nobody has touched, untouched_attributes() in native/mirror/control_known.c says
+        the same.)
         """
         seconds = [booted_at_s() + attachment.info.loaded_at_ns // _SECOND_NS for attachment in self.attachments]
         if self.note.last is not None:

@@ -151,7 +151,7 @@ void look_end(struct look *look)
 	close_fd(&look->path_fd);
 }
 
-/* --- what else file.c calls ------------------------------------------------------------------------------------------------ */
+/* --- what else file.c calls ------------------------------------------------------------------------------------------- */
 
 /* A backing of path_fd, not in use yet. With the lock held. Returns 0 or -errno. */
 static int backing_create(struct cgfs_mirror *mirror, uint64_t node, int path_fd, struct backing **created)

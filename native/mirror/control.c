@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The requests on control files. What is known here (known.c) is answered here. So are opens: who opens a file for writing is
- * kept with it, and judged when he changes something. Everything else is asked of whoever decides about control files (struct
- * cgfs_control_operations), in the thread that has the request. It may wait: for its caller, and nobody else.
+ * The requests on control files. What is known here (control_known.c) is answered here. So are opens: who opens a file for
+ * writing is kept with it, and judged when he changes something. Everything else is asked of whoever decides about control
+ * files (struct cgfs_control_operations), in the thread that has the request. It may wait: for its caller, and nobody else.
  *
  * A reader sees one content whole, that of his read at offset 0.
  */
-#include "known.h"
+#include "control_known.h"
 
 #include <fcntl.h>
 
 #include "files.h"
-#include "turns.h"
+#include "control_turns.h"
 #include "watch.h"
 
 /*
@@ -77,7 +77,7 @@ static int ask_snapshot(struct request *request, uint64_t node, const struct sta
 	return 0;
 }
 
-/* --- attributes ---------------------------------------------------------------------------------------------------------- */
+/* --- attributes ------------------------------------------------------------------------------------------------------- */
 
 static bool are_known(struct request *request, uint64_t node, struct state *state, struct fuse_attr *attr)
 {
@@ -155,7 +155,7 @@ void handle_control_setattr(struct request *request)
 		handle_control_getattr(request);
 }
 
-/* --- open files ------------------------------------------------------------------------------------------------------------ */
+/* --- open files ------------------------------------------------------------------------------------------------------- */
 
 /* Keep who has opened the file for writing. He may have 65,536 groups; a thousand cost him nothing. Returns 0 or -errno. */
 static int keep_opener(struct request *request, uint64_t file_handle)
@@ -354,7 +354,7 @@ void handle_control_release(struct request *request)
 	reply_error(request, 0);
 }
 
-/* --- notifications ------------------------------------------------------------------------------------------------------ */
+/* --- notifications ---------------------------------------------------------------------------------------------------- */
 
 void cgfs_mirror_control_changed(struct cgfs_mirror *mirror, uint64_t node)
 {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "identity.h"
-#include "turns.h"
+#include "control_turns.h"
 
 bool proc_is_ours(void)
 {

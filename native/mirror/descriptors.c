@@ -10,7 +10,7 @@
  * a descriptor. Opening for writing fails (ENFILE).
  *
  * One sixteenth may be kept of files that are not open any more, for the next who opens them (backing.c), and one of removed
- * directories (removed.c): nobody is charged for those. The last one is the daemon's own.
+ * directories (directory_removed.c): nobody is charged for those. The last one is the daemon's own.
  *
  * A control file has none; but what is kept for it in memory counts as descriptors, if it is much: who has opened it for
  * writing, with very many groups, and a long text that is being read; so do the pids that somebody in another PID namespace

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Names and directories: lookup, mkdir, rmdir, and listings with the control files at their end. */
-#include "known.h"
+#include "control_known.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -141,8 +141,8 @@ static int remove_as_caller(const struct request *request, int parent, const cha
 }
 
 /*
- * The directory may be open, or somebody's working directory (removed.c). It is kept before it is removed, so that there
- * is no moment at which it is neither there nor kept.
+ * The directory may be open, or somebody's working directory (directory_removed.c). It is kept before it is removed, so that
+ * there is no moment at which it is neither there nor kept.
  */
 static int remove_directory(struct request *request, const char *name)
 {

@@ -10,7 +10,7 @@
 
 #include "files.h"
 #include "hash.h"
-#include "known.h"
+#include "control_known.h"
 
 #define GENERATIONS ((uint32_t)(HANDLE_OF_POLLER >> 32) - 1)
 

@@ -90,7 +90,7 @@ struct open_file *file_remove(struct cgfs_mirror *mirror, uint64_t file_handle);
 /* A descriptor of a node that is open, removed or not. -ESTALE if none is. */
 int file_open_path(struct cgfs_mirror *mirror, uint64_t node);
 
-/* --- removed.c: removed directories that are in use ----------------------------------------------------------------------- */
+/* --- directory_removed.c: removed directories that are in use --------------------------------------------------------- */
 
 int removed_create(struct cgfs_mirror *mirror);
 void removed_destroy(struct cgfs_mirror *mirror);
@@ -100,7 +100,7 @@ void removed_forget(struct cgfs_mirror *mirror, uint64_t node);
 /* As node_open_path(), but also for a removed one that somebody has open still. */
 int node_open_even_removed(struct cgfs_mirror *mirror, uint64_t node);
 
-/* --- gone.c: who asks for what is gone ------------------------------------------------------------------------------------- */
+/* --- directory_gone.c: who asks for what is gone ---------------------------------------------------------------------- */
 
 int gone_create(struct cgfs_mirror *mirror);
 void gone_destroy(struct cgfs_mirror *mirror);
@@ -110,7 +110,7 @@ void gone_note_forgotten(struct cgfs_mirror *mirror, uint64_t node);
 /* The answer to a request whose file or directory is gone: -ESTALE, or -ENOENT to who came by no path. */
 int gone_error(struct request *request);
 
-/* --- kept.c: the directory that was open last ---------------------------------------------------------------------------- */
+/* --- directory_kept.c: the directory that was open last --------------------------------------------------------------- */
 
 struct directory {
 	struct cgfs_mirror *mirror;
@@ -130,7 +130,7 @@ void directory_open_anew(struct directory *directory);
 void directory_keep(struct directory *directory);
 #define KEEP_DIRECTORY __attribute__((cleanup(directory_keep)))
 
-/* --- absent.c: extended attributes that are not there ----------------------------------------------------------------- */
+/* --- attributes_absent.c: extended attributes that are not there ------------------------------------------------------ */
 
 int absent_create(struct cgfs_mirror *mirror);
 void absent_destroy(struct cgfs_mirror *mirror);
@@ -138,7 +138,7 @@ void absent_destroy(struct cgfs_mirror *mirror);
 bool absent_is_known(const struct cgfs_mirror *mirror, uint64_t node, const char *name, struct counts *counts);
 void absent_note(const struct cgfs_mirror *mirror, uint64_t node, const char *name, const struct counts *counts);
 
-/* --- size.c: the length of a mirrored file ------------------------------------------------------------------------ */
+/* --- file_size.c: the length of a mirrored file ------------------------------------------------------------------------ */
 
 /* Whether a file of that mode is as long as its content, and the kernel is not to keep its attributes. */
 bool sized_by_content(const struct cgfs_mirror *mirror, mode_t mode);
@@ -156,7 +156,7 @@ uint64_t poller_handle(struct cgfs_mirror *mirror);
 /* A control file is about to be read from its beginning: what it says now has been seen. */
 void poller_control_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);
 
-/* --- waiter.c: those who poll -------------------------------------------------------------------------------------------- */
+/* --- poll_waiter.c: those who poll ------------------------------------------------------------------------------------ */
 
 void poller_forget(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_handle);	/* at RELEASE */
 void poller_control_changed(struct cgfs_mirror *mirror, uint64_t node);

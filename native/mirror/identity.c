@@ -25,7 +25,7 @@
 
 #include "credentials.h"
 #include "identity.h"
-#include "turns.h"
+#include "control_turns.h"
 
 /* With these, and root's ids, supplementary groups decide nothing on a cgroup's files and directories. */
 #define CAP_BIT(capability) (1ull << (capability))

@@ -57,7 +57,7 @@ uint32_t identity_visible_tid(uint32_t tid);
 /* Whether the calling thread has a capability now. */
 bool identity_has(int capability);
 
-/* --- credentials.c: namespaces of tasks; the rest is in credentials.h ------------------------------------------------------ */
+/* --- credentials.c: namespaces of tasks; the rest is in credentials.h ------------------------------------------------- */
 
 /* A namespace of task tid, by its name in /proc/TID/ns: what identifies it; a descriptor. Return 0, or a descriptor,
  * or -errno. */

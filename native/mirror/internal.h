@@ -42,20 +42,20 @@ static inline int dup_fd(int fd)
 }
 
 struct worker;
-struct known;		/* known.c */
-struct content;		/* content.c */
+struct known;		/* control_known.c */
+struct content;		/* control_content.c */
 struct contents;
 struct backings;	/* backing.c */
 struct file_table;	/* file_table.c */
-struct removed;		/* removed.c */
+struct removed;		/* directory_removed.c */
 struct descriptors;	/* descriptors.c */
 struct poller;		/* poll.c */
 struct watch;		/* watch.c */
 struct stale;		/* stale.c */
-struct names;		/* names.c */
-struct kept_directory;	/* kept.c */
-struct absent;		/* absent.c */
-struct gone;		/* gone.c */
+struct names;		/* watch_names.c */
+struct kept_directory;	/* directory_kept.c */
+struct absent;		/* attributes_absent.c */
+struct gone;		/* directory_gone.c */
 struct replay;		/* replay.c */
 
 struct request;
@@ -160,7 +160,7 @@ enum file_kind {
 	KIND_PLAIN,
 	KIND_PROCS,		/* cgroup.procs */
 	KIND_THREADS,		/* cgroup.threads */
-	KIND_SWITCH,		/* what brings other files, and takes them away (switches.c) */
+	KIND_SWITCH,		/* what brings other files, and takes them away (watch_switches.c) */
 	KIND_PRESSURE,		/* *.pressure with a trigger: all but cgroup.pressure */
 	KIND_EVENTS,		/* *.events and *.events.local */
 };

@@ -146,7 +146,7 @@ static void *keeper_main(void *argument)
 	return NULL;
 }
 
-/* --- what others call ---------------------------------------------------------------------------------------------------- */
+/* --- what others call ------------------------------------------------------------------------------------------------- */
 
 /* Those who keep their directories locked cannot use up the room of the others. */
 static bool has_room(const struct lanes *lanes, const struct lane *lane)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What worker.c and the files loop*.c share: the threads that serve one connection. */
+/* What loop_worker.c and the files loop*.c share: the threads that serve one connection. */
 #ifndef CGFS_MIRROR_LOOP_H
 #define CGFS_MIRROR_LOOP_H
 
@@ -123,7 +123,7 @@ void follow_check(struct loop *loop);
 /* Take the lock, also from a follower that gets no CPU: for the watcher. */
 void follow_lock(struct loop *loop);
 
-/* --- worker.c: lock held --------------------------------------------------------------------------------------------- */
+/* --- loop_worker.c: lock held ----------------------------------------------------------------------------------------- */
 
 /* A new thread with every signal blocked. Returns 0 or -errno. */
 int start_thread(pthread_t *thread, void *(*function)(void *), void *argument);

@@ -18,7 +18,7 @@
 
 #include "files.h"
 #include "identity.h"
-#include "known.h"
+#include "control_known.h"
 #include "watch.h"
 
 #define OLDEST_MINOR 36		/* Linux 5.17, since when fanotify says which file an event is about (watch.c) */

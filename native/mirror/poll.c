@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is answered to poll, select and epoll on the mirror's files. Waiting for a change is waiter.c's.
+ * What is answered to poll, select and epoll on the mirror's files. Waiting for a change is poll_waiter.c's.
  *
  * An open file whose reads come to us is polled on its own descriptor, and the answer is cgroup2's.
  *
@@ -204,7 +204,7 @@ uint64_t poller_handle(struct cgfs_mirror *mirror)
 	return HANDLE_OF_POLLER | mirror->poller->next_handle++;
 }
 
-/* --- control files ------------------------------------------------------------------------------------------------------ */
+/* --- control files ---------------------------------------------------------------------------------------------------- */
 
 static void poll_control(struct request *request, const struct fuse_poll_in *in)
 {
@@ -256,7 +256,7 @@ void poller_control_read(struct cgfs_mirror *mirror, uint64_t node, uint64_t fil
 	pthread_mutex_unlock(&poller->lock);
 }
 
-/* --- the request, start and end ------------------------------------------------------------------------------------------- */
+/* --- the request, start and end --------------------------------------------------------------------------------------- */
 
 void handle_poll(struct request *request)
 {

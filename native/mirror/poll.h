@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What poll.c, waiter.c and wake.c share: the open files that somebody polls. */
+/* What poll.c, poll_waiter.c and poll_wake.c share: the open files that somebody polls. */
 #ifndef CGFS_MIRROR_POLL_H
 #define CGFS_MIRROR_POLL_H
 
@@ -53,7 +53,7 @@ struct poller {
 	bool ended;
 };
 
-/* --- waiter.c --------------------------------------------------------------------------------------------------------- */
+/* --- poll_waiter.c ---------------------------------------------------------------------------------------------------- */
 
 /*
  * The waiter of an open file, counted until waiter_put(); with create a new one if there is none. NULL: none, or the caller has
@@ -78,7 +78,7 @@ uint64_t control_fingerprint(const struct cgfs_mirror *mirror, uint64_t node);
 bool control_note_change(struct poller *poller, uint64_t node, const uint64_t *fingerprint);
 void waiters_wake_up_thread(struct poller *poller);
 
-/* --- wake.c: the thread that wakes them ------------------------------------------------------------------------------- */
+/* --- poll_wake.c: the thread that wakes them -------------------------------------------------------------------------- */
 
 void *wake_main(void *poller);
 

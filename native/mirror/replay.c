@@ -139,7 +139,7 @@ static void perform(struct cgfs_mirror *mirror, const struct errand *errand)
 	pthread_mutex_unlock(&replay->lock);
 }
 
-/* --- the thread that looks for the end ---------------------------------------------------------------------------------- */
+/* --- the thread that looks for the end -------------------------------------------------------------------------------- */
 
 /*
  * Be without all descriptors but the standard ones, wake_fd, SOURCE and a copy of the mirror's mount. Returns the latter or -errno.
@@ -258,7 +258,7 @@ void replay_add(struct cgfs_mirror *mirror, enum replay_what what, uint64_t node
 	pthread_mutex_unlock(&replay->lock);
 }
 
-/* --- start and stop ----------------------------------------------------------------------------------------------------------- */
+/* --- start and stop --------------------------------------------------------------------------------------------------- */
 
 int replay_start(struct cgfs_mirror *mirror)
 {

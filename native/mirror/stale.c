@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Tells the kernel what it must not believe any more (notify.c), in two steps.
+ * Tells the kernel what it must not believe any more (stale_notify.c), in two steps.
  *
  * One thread tells at once what needs no lock: that the attributes of a node are not known any more, those of a directory
  * that was removed included. Whoever uses it next asks for them, gets ESTALE, and looks up its name anew; so nobody takes
@@ -245,7 +245,7 @@ struct lanes *stale_lanes(struct cgfs_mirror *mirror)
 	return mirror->stale->lanes;
 }
 
-/* --- start and stop --------------------------------------------------------------------------------------------------------- */
+/* --- start and stop --------------------------------------------------------------------------------------------------- */
 
 int stale_start(struct cgfs_mirror *mirror)
 {

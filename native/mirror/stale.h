@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What stale.c and notify.c share: what is to be told to the kernel. */
+/* What stale.c and stale_notify.c share: what is to be told to the kernel. */
 #ifndef CGFS_MIRROR_STALE_H
 #define CGFS_MIRROR_STALE_H
 
@@ -29,14 +29,15 @@ struct stale_round {
 	} told[1 << TOLD_BITS];		/* by hash; of two with the same one, the last */
 };
 
-/* notify.c: the first step: tell at once what needs no lock: of a node once in a round, as a rule. Returns whether there is any. */
+/* stale_notify.c: the first step: tell at once what needs no lock: of a node once in a round, as a rule. Returns whether there is
+ * any. */
 bool stale_inval(struct cgfs_mirror *mirror, struct stale_round *round, struct stale_item *item);
-/* notify.c: the second: give to the lanes what needs one. */
+/* stale_notify.c: the second: give to the lanes what needs one. */
 void stale_give_to_lanes(struct cgfs_mirror *mirror, struct lanes *lanes, const struct stale_item *item);
 /* What the lanes do. The directory's lock is taken. */
 void stale_expire(struct cgfs_mirror *mirror, const struct errand *errand);
 
-/* notify.c: that the attributes of a node are not known any more. Returns false if the kernel does not know the node. */
+/* stale_notify.c: that the attributes of a node are not known any more. Returns false if the kernel does not know the node. */
 bool inval_attributes(const struct cgfs_mirror *mirror, uint64_t node);
 
 /* stale.c: the lanes of the mirror. */

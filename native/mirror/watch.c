@@ -3,7 +3,7 @@
  * Sees, by fanotify, what others do on cgroup2, so that the kernel need not ask about each name again and again.
  *
  * The events name directories and files by handle, which is the kernfs id. What this process has done is known to
- * the kernel already, but for the files that come and go by what is written to others (switches.c).
+ * the kernel already, but for the files that come and go by what is written to others (watch_switches.c).
  *
  * What it writes to other files than those, and what the kernel writes in its stead (passthrough), is no event: that goes by a
  * copy of cgroup2's mount that is nobody else's, and is left out, if there is one. What makes, removes and truncates files and
@@ -283,7 +283,7 @@ void watch_settle(struct cgfs_mirror *mirror)
 	stale_flush(mirror, &deadline);
 }
 
-/* --- start and stop ----------------------------------------------------------------------------------------------------- */
+/* --- start and stop --------------------------------------------------------------------------------------------------- */
 
 static struct watch *watch_allocate(void)
 {

@@ -7,7 +7,7 @@
 
 #include "internal.h"
 
-/* --- watch.c: what others change on the cgroup2 mount ------------------------------------------------------------------- */
+/* --- watch.c: what others change on the cgroup2 mount ----------------------------------------------------------------- */
 
 int watch_start(struct cgfs_mirror *mirror);
 /* Returns false if a thread is left behind, which uses the mirror until somebody gives back a lock. */
@@ -47,7 +47,7 @@ size_t events_in_queue(int fan_fd);
  */
 const char *next_event(const char *buffer, size_t size, size_t *at, struct fanotify_event_metadata *metadata);
 
-/* --- switches.c: files that bring others, and take them away, by what is written to them ------------------------------------ */
+/* --- watch_switches.c: files that bring others, and take them away, by what is written to them ------------------------ */
 
 bool is_switch(const char *name);
 /* Somebody wrote to the file of that name in the directory dir (a node): if it is a switch, what comes of it is made known. */
@@ -58,7 +58,7 @@ void switch_written(struct cgfs_mirror *mirror, const char *name, uint64_t dir);
  */
 void switch_find(struct cgfs_mirror *mirror, uint64_t file);
 
-/* --- names.c: the names of files ------------------------------------------------------------------------------------------ */
+/* --- watch_names.c: the names of files -------------------------------------------------------------------------------- */
 
 int names_create(struct cgfs_mirror *mirror);
 void names_destroy(struct cgfs_mirror *mirror);
@@ -67,7 +67,7 @@ bool names_add(const struct cgfs_mirror *mirror, const char *name);
 /* The names there are, from *index (0 at first) on. Returns false at the end. */
 bool names_next(const struct cgfs_mirror *mirror, size_t *index, const char **name);
 
-/* --- stale.c: tells the kernel what it must not believe any more ---------------------------------------------------------- */
+/* --- stale.c: tells the kernel what it must not believe any more ------------------------------------------------------ */
 
 enum stale_what {
 	STALE_CREATED,		/* name was made in the directory */
@@ -87,7 +87,7 @@ void stale_add(struct cgfs_mirror *mirror, enum stale_what what, uint64_t node, 
 /* Wait until all that was added before has been told, but where a directory is kept locked, or until the deadline. */
 void stale_flush(struct cgfs_mirror *mirror, const struct timespec *deadline);
 
-/* --- replay.c: inotify events for what FUSE does not see ------------------------------------------------------------------ */
+/* --- replay.c: inotify events for what FUSE does not see -------------------------------------------------------------- */
 
 enum replay_what { REPLAY_MODIFIED, REPLAY_CREATED, REPLAY_DELETED };
 int replay_start(struct cgfs_mirror *mirror);

@@ -14,7 +14,7 @@
 
 const char *const control_names[2] = { "net.one_filter", "net.other_filter" };
 
-/* --- who decides about control files: writes down what was asked, and says what the test has told ------------------------ */
+/* --- who decides about control files: writes down what was asked, and says what the test has told --------------------- */
 
 struct asked asked;
 int decision;
@@ -99,7 +99,7 @@ static const struct cgfs_control_operations decider = {
 	decide_snapshot, decide_setattr, decide_write, decide_ioctl, decide_ended,
 };
 
-/* --- the connection -------------------------------------------------------------------------------------------------------- */
+/* --- the connection --------------------------------------------------------------------------------------------------- */
 
 /* The cgroup2 mount of this machine, wherever it is. */
 static void find_cgroup2(char path[256])

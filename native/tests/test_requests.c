@@ -119,7 +119,7 @@ TEST(requests_that_cgroup2_refuses_are_refused_alike)
 	connection_close(&connection);
 }
 
-/* --- control files have no attributes beside those that stat(2) shows ---------------------------------------------------- */
+/* --- control files have no attributes beside those that stat(2) shows ------------------------------------------------- */
 
 TEST(requests_for_xattrs_of_control_files_find_none)
 {

@@ -7,7 +7,7 @@
 
 #include "bpf.h"
 #include "connection.h"
-#include "mirror/known.h"
+#include "mirror/control_known.h"
 #include "mirror/watch.h"
 #include "test.h"
 

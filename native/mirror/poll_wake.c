@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The thread that wakes those who wait for a change (waiter.c).
+ * The thread that wakes those who wait for a change (poll_waiter.c).
  *
  * It polls our descriptors: one for each waiter but those of control files, so they are never more than the process may
  * have. Others' changes of a control file are looked for while somebody waits for one, and only then: there is no event.

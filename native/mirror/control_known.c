@@ -14,7 +14,7 @@
  * The last answers have their places by node, one each: a new one takes the place of whatever is there. So have the last
  * directories.
  */
-#include "known.h"
+#include "control_known.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -165,7 +165,7 @@ static bool is_same(const struct state *one, const struct state *other)
 	       one->notes_size == other->notes_size && memcmp(one->notes, other->notes, one->notes_size) == 0;
 }
 
-/* --- the places: lock held ---------------------------------------------------------------------------------------------- */
+/* --- the places: lock held -------------------------------------------------------------------------------------------- */
 
 static struct answer *place_of(struct known *known, uint64_t node)
 {
@@ -260,7 +260,7 @@ bool known_entry(const struct cgfs_mirror *mirror, int dir, uint64_t node, struc
 	return known_attributes(mirror, dir, node, &state, &entry->attr);
 }
 
-/* --- contents ------------------------------------------------------------------------------------------------------------ */
+/* --- contents --------------------------------------------------------------------------------------------------------- */
 
 struct content *known_content(const struct cgfs_mirror *mirror, int dir, uint64_t node, struct state *state)
 {
@@ -283,7 +283,7 @@ struct content *known_content(const struct cgfs_mirror *mirror, int dir, uint64_
 	return content;
 }
 
-/* --- both ------------------------------------------------------------------------------------------------------------------ */
+/* --- both ------------------------------------------------------------------------------------------------------------- */
 
 void know(const struct cgfs_mirror *mirror, const struct state *state, const struct fuse_attr *attr, struct content *content)
 {
@@ -304,7 +304,7 @@ void know(const struct cgfs_mirror *mirror, const struct state *state, const str
 	pthread_mutex_unlock(&known->lock);
 }
 
-/* --- the whole ------------------------------------------------------------------------------------------------------------ */
+/* --- the whole -------------------------------------------------------------------------------------------------------- */
 
 int known_create(struct cgfs_mirror *mirror)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Control files of which something is known here: known.c says what; and contents, of which each is there once. */
-#ifndef CGFS_MIRROR_KNOWN_H
-#define CGFS_MIRROR_KNOWN_H
+/* Control files of which something is known here: control_known.c says what; and contents, of which each is there once. */
+#ifndef CGFS_MIRROR_CONTROL_KNOWN_H
+#define CGFS_MIRROR_CONTROL_KNOWN_H
 
 #include "internal.h"
 
-/* --- content.c ---------------------------------------------------------------------------------------------------------- */
+/* --- control_content.c ------------------------------------------------------------------------------------------------ */
 
 /* The content of a control file. Whoever reads the same shares it: it costs its memory once. */
 struct content {
@@ -22,7 +22,7 @@ struct content *content_get(struct contents *contents, const char *data, size_t 
 struct content *content_share(struct content *content);
 void content_put(struct content *content);
 
-/* --- known.c -------------------------------------------------------------------------------------------------------------- */
+/* --- control_known.c -------------------------------------------------------------------------------------------------- */
 
 #define NOTES_SIZE 2048
 

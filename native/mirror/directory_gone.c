@@ -62,7 +62,7 @@ void gone_destroy(struct cgfs_mirror *mirror)
 	mirror->gone = NULL;
 }
 
-/* --- directories: lock held ----------------------------------------------------------------------------------------------- */
+/* --- directories: lock held ------------------------------------------------------------------------------------------- */
 
 /* NULL: it is not known to be gone. */
 static struct gone_directory *find(struct gone *gone, uint64_t node)
@@ -89,7 +89,7 @@ static bool is_to_be_forgotten(struct gone *gone, uint64_t node, const struct ti
 	return directory && !directory->is_forgotten && !is_past(deadline);
 }
 
-/* --- what the watcher tells ------------------------------------------------------------------------------------------------ */
+/* --- what the watcher tells ------------------------------------------------------------------------------------------- */
 
 void gone_note(struct cgfs_mirror *mirror, uint64_t node, bool is_forgotten)
 {
@@ -113,7 +113,7 @@ void gone_note_forgotten(struct cgfs_mirror *mirror, uint64_t node)
 	pthread_mutex_unlock(&gone->lock);
 }
 
-/* --- who asks -------------------------------------------------------------------------------------------------------------- */
+/* --- who asks --------------------------------------------------------------------------------------------------------- */
 
 /* Whether the request's caller has been told before; he has been now. Lock held. */
 static bool tell(struct gone *gone, const struct request *request)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Who waits for a change of an open file, and how they are found: anybody may have as many files open as he likes, so
- * nothing that is done for one of them looks at all, but in the thread that wakes them (wake.c).
+ * nothing that is done for one of them looks at all, but in the thread that wakes them (poll_wake.c).
  *
  * Whoever is woken (FUSE_NOTIFY_POLL) makes the kernel ask again what is the case (poll.c), so that one wake-up too many
  * is seen by nobody.
@@ -216,7 +216,7 @@ void poller_forget(struct cgfs_mirror *mirror, uint64_t node, uint64_t file_hand
 	waiter_put(poller, waiter);
 }
 
-/* --- control files ------------------------------------------------------------------------------------------------------ */
+/* --- control files ---------------------------------------------------------------------------------------------------- */
 
 uint64_t control_fingerprint(const struct cgfs_mirror *mirror, uint64_t node)
 {

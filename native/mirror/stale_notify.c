@@ -84,7 +84,7 @@ static void expire_everything(const struct cgfs_mirror *mirror)
 				"mirror (%s): mount it anew\n", strerror(-error));
 }
 
-/* --- in the directory's lane --------------------------------------------------------------------------------------------- */
+/* --- in the directory's lane ------------------------------------------------------------------------------------------ */
 
 enum expiry {
 	EXPIRE_LISTING,
@@ -117,7 +117,7 @@ static bool is_core_file(const char *name)
 /*
  * The names of the files that may have come or gone, while the directory stays; where it was removed, of all. For a file that
  * was open then stays in the kernel's cache when it is closed, and its directory with it, for which a descriptor is kept
- * (removed.c): what is expired goes at once.
+ * (directory_removed.c): what is expired goes at once.
  */
 static void expire_files(struct cgfs_mirror *mirror, uint64_t dir, bool removed)
 {

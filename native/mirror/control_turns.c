@@ -3,7 +3,7 @@
  * A thread that keeps its turn for long does not work, but waits: for a lock of the kernel, say. Its turn is not counted any
  * more, so that it holds up no other thread. loop_share.c bounds how many of a user's threads can wait like that.
  */
-#include "turns.h"
+#include "control_turns.h"
 
 #include "monotonic.h"
 #include "user.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Limits how many threads of one user do one kind of expensive work at a time: the others wait for their turn. */
-#ifndef CGFS_MIRROR_TURNS_H
-#define CGFS_MIRROR_TURNS_H
+#ifndef CGFS_MIRROR_CONTROL_TURNS_H
+#define CGFS_MIRROR_CONTROL_TURNS_H
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -11,7 +11,7 @@
 
 #include "../caller.h"
 
-/* One thread's, from turn_take() to turn_give(). All of it is turns.c's. */
+/* One thread's, from turn_take() to turn_give(). All of it is control_turns.c's. */
 struct turn {
 	uint64_t user;
 	TAILQ_ENTRY(turn) next;		/* in having or waiting; in neither once it is not counted any more */

@@ -5,7 +5,7 @@
 
 #include "connection.h"	/* wait_readable */
 #include "mirror/identity.h"
-#include "mirror/turns.h"
+#include "mirror/control_turns.h"
 #include "test.h"
 
 #define MANY 20

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "hash.h"
-#include "known.h"
+#include "control_known.h"
 
 #define BUCKET_BITS 10
 
