@@ -9,6 +9,37 @@
 #include "identity.h"
 #include "watch.h"
 
+void fill_attr(const struct stat *st, struct fuse_attr *attr)
+{
+	*attr = (struct fuse_attr){
+		.ino = st->st_ino,
+		.size = (uint64_t)st->st_size,
+		.blocks = (uint64_t)st->st_blocks,
+		.atime = (uint64_t)st->st_atim.tv_sec,
+		.mtime = (uint64_t)st->st_mtim.tv_sec,
+		.ctime = (uint64_t)st->st_ctim.tv_sec,
+		.atimensec = (uint32_t)st->st_atim.tv_nsec,
+		.mtimensec = (uint32_t)st->st_mtim.tv_nsec,
+		.ctimensec = (uint32_t)st->st_ctim.tv_nsec,
+		.mode = st->st_mode,
+		.nlink = (uint32_t)st->st_nlink,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+		.rdev = (uint32_t)st->st_rdev,
+		.blksize = (uint32_t)st->st_blksize,
+	};
+}
+
+void fill_entry(const struct cgfs_mirror *mirror, const char *name, const struct stat *st, struct fuse_entry_out *entry)
+{
+	memset(entry, 0, sizeof(*entry));
+	entry->nodeid = node_id(mirror, S_ISDIR(st->st_mode) ? NULL : name, st->st_ino);
+	if (S_ISDIR(st->st_mode) || names_add(mirror, name))
+		entry->entry_valid = CACHE_SECONDS;
+	entry->attr_valid = sized_by_content(mirror, st->st_mode) ? 0 : CACHE_SECONDS;
+	fill_attr(st, &entry->attr);
+}
+
 static void reply_attributes(const struct request *request, int fd)
 {
 	struct fuse_attr_out out = {};

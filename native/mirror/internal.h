@@ -136,8 +136,12 @@ bool loop_has_ended(const struct request *request);
 void loop_interruptible_begin(struct request *request);
 void loop_interruptible_end(struct request *request);
 
-/* --- reply.c ------------------------------------------------------------------------------------------------------- */
+/* --- request.c ----------------------------------------------------------------------------------------------------- */
 
+/* The NUL-terminated text that the request's body is from offset to its end, not empty. Returns 0 or -errno. */
+int request_text(const struct request *request, size_t offset, const char **text);
+/* The same for one that names a directory's entry: no slash, nor "." or "..". */
+int request_name(const struct request *request, size_t offset, const char **name);
 void reply_error(const struct request *request, int error);	/* 0 or -errno */
 void reply(const struct request *request, const void *data, size_t size);
 /* What a READ wants of a content of that size. */
@@ -194,15 +198,14 @@ int reopen(int path_fd, int flags);
 int kernfs_id_at(int dir_fd, const char *name, int flags, uint64_t *id);
 /* The index of the control file of that name, or -1. */
 int control_index(const struct cgfs_mirror *mirror, const char *name, size_t length);
+
+/* --- attributes.c: in the kernel's words ------------------------------------------------------------------------------ */
+
+/* How long the kernel may keep names and attributes: what others change is invalidated (watch.c). */
+#define CACHE_SECONDS 86400
 void fill_attr(const struct stat *st, struct fuse_attr *attr);
 /* What LOOKUP, MKDIR and READDIRPLUS answer for name with these attributes; its entry is cached for long. */
 void fill_entry(const struct cgfs_mirror *mirror, const char *name, const struct stat *st, struct fuse_entry_out *entry);
-/* The NUL-terminated text that the request's body is from offset to its end, not empty. Returns 0 or -errno. */
-int request_text(const struct request *request, size_t offset, const char **text);
-/* The same for one that names a directory's entry: no slash, nor "." or "..". */
-int request_name(const struct request *request, size_t offset, const char **name);
-/* How long the kernel may keep names and attributes: what others change is invalidated (watch.c). */
-#define CACHE_SECONDS 86400
 
 /* --- directory.c, attributes.c, file.c: the handlers; the table of opcodes is in dispatch.c ---------------------- */
 

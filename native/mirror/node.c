@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * What a node id says, and how its file is found: by handle, so that nothing is kept per inode.
- */
+/* What a node id says, and how its file is found: by handle, so that nothing is kept per inode. */
 #include "internal.h"
 
 #include <fcntl.h>
@@ -9,7 +7,6 @@
 #include <string.h>
 
 #include "../cgroup.h"
-#include "files.h"
 #include "watch.h"
 
 _Static_assert(sizeof(ino_t) == 8, "st_ino is the whole kernfs id on 64 bit machines only");
@@ -107,61 +104,4 @@ int control_index(const struct cgfs_mirror *mirror, const char *name, size_t len
 			return (int)i;
 	}
 	return -1;
-}
-
-void fill_attr(const struct stat *st, struct fuse_attr *attr)
-{
-	*attr = (struct fuse_attr){
-		.ino = st->st_ino,
-		.size = (uint64_t)st->st_size,
-		.blocks = (uint64_t)st->st_blocks,
-		.atime = (uint64_t)st->st_atim.tv_sec,
-		.mtime = (uint64_t)st->st_mtim.tv_sec,
-		.ctime = (uint64_t)st->st_ctim.tv_sec,
-		.atimensec = (uint32_t)st->st_atim.tv_nsec,
-		.mtimensec = (uint32_t)st->st_mtim.tv_nsec,
-		.ctimensec = (uint32_t)st->st_ctim.tv_nsec,
-		.mode = st->st_mode,
-		.nlink = (uint32_t)st->st_nlink,
-		.uid = st->st_uid,
-		.gid = st->st_gid,
-		.rdev = (uint32_t)st->st_rdev,
-		.blksize = (uint32_t)st->st_blksize,
-	};
-}
-
-void fill_entry(const struct cgfs_mirror *mirror, const char *name, const struct stat *st, struct fuse_entry_out *entry)
-{
-	memset(entry, 0, sizeof(*entry));
-	entry->nodeid = node_id(mirror, S_ISDIR(st->st_mode) ? NULL : name, st->st_ino);
-	if (S_ISDIR(st->st_mode) || names_add(mirror, name))
-		entry->entry_valid = CACHE_SECONDS;
-	entry->attr_valid = sized_by_content(mirror, st->st_mode) ? 0 : CACHE_SECONDS;
-	fill_attr(st, &entry->attr);
-}
-
-int request_text(const struct request *request, size_t offset, const char **text)
-{
-	const char *start = (const char *)request->body + offset;
-	size_t size;
-
-	if (request->body_size < offset + 2)
-		return -EINVAL;
-	size = request->body_size - offset;
-	if (memchr(start, '\0', size) != start + size - 1)
-		return -EINVAL;
-	*text = start;
-	return 0;
-}
-
-int request_name(const struct request *request, size_t offset, const char **name)
-{
-	int error = request_text(request, offset, name);
-
-	if (error)
-		return error;
-	/* cgroup2 itself sets no limit to the length of a name (there are none in fs/kernfs/dir.c), so neither do we. */
-	if (strchr(*name, '/') || strcmp(*name, ".") == 0 || strcmp(*name, "..") == 0)
-		return -EINVAL;
-	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Replies and notifications: messages to the kernel. */
+/* A request: the texts in it, and the answer; and other messages to the kernel. */
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -8,6 +8,36 @@
 #define HEADER_SIZE sizeof(struct fuse_out_header)
 _Static_assert(HEADER_SIZE <= REPLY_SIZE - MAX_IO, "room for the header before the data");
 #define SMALL 256
+
+/* --- the texts in it ---------------------------------------------------------------------------------------------------- */
+
+int request_text(const struct request *request, size_t offset, const char **text)
+{
+	const char *start = (const char *)request->body + offset;
+	size_t size;
+
+	if (request->body_size < offset + 2)
+		return -EINVAL;
+	size = request->body_size - offset;
+	if (memchr(start, '\0', size) != start + size - 1)
+		return -EINVAL;
+	*text = start;
+	return 0;
+}
+
+int request_name(const struct request *request, size_t offset, const char **name)
+{
+	int error = request_text(request, offset, name);
+
+	if (error)
+		return error;
+	/* cgroup2 itself sets no limit to the length of a name (there are none in fs/kernfs/dir.c), so neither do we. */
+	if (strchr(*name, '/') || strcmp(*name, ".") == 0 || strcmp(*name, "..") == 0)
+		return -EINVAL;
+	return 0;
+}
+
+/* --- messages to the kernel ---------------------------------------------------------------------------------------------- */
 
 void *reply_buffer(const struct request *request)
 {
