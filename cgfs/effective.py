@@ -143,7 +143,10 @@ def _below(above: list[_Running], level: _Level, effective: tuple[int, ...]) -> 
         return [_nearest(prog_id, level, above) for prog_id in effective]
     begin = places[0]
     own = effective[begin : begin + len(level.ids)]
-    share = [_attached_here(prog_id, level) for prog_id in own]
+    if own == level.ids:
+        share = [_Running(each.info.id, level, each) for each in level.attachments]
+    else:  # it has changed meanwhile
+        share = [_attached_here(prog_id, level) for prog_id in own]
     return above[:begin] + share + above[begin:]
 
 
