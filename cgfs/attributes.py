@@ -70,7 +70,13 @@ def change(
     kept = _kept(cgroup_fd, file) | {name: value for name, value in wanted.items() if value is not None}
     kept["changed_at_ns"] = time.time_ns()
     set_xattr(cgroup_fd, attribute(file), json.dumps(kept).encode("ascii"))
-    return before, read(cgroup_fd, file)
+    after = Attributes(
+        uid=before.uid if uid is None else uid,
+        gid=before.gid if gid is None else gid,
+        mode=before.mode if mode is None else mode & _PERMISSIONS,
+        changed_at_ns=kept["changed_at_ns"],
+    )
+    return before, after
 
 
 def _check(now: Attributes, who: Credentials, *, mode: int | None, uid: int | None, gid: int | None) -> None:

@@ -33,20 +33,22 @@ def log_changed(target: Target, who: Credentials, change: Change) -> None:
 
 def log_given(target: Target, who: Credentials, before: Attributes, after: Attributes) -> None:
     """Owner, group or mode of the file, and so the right to change its filter."""
-    words = f"before={quoted(str(before))} after={quoted(str(after))}"
-    log.info("filter file changed: %s %s", _where(target, who), words)
+    if str(before) != str(after):
+        words = f"before={quoted(str(before))} after={quoted(str(after))}"
+        log.info("filter file changed: %s %s", _where(target, who), words)
 
 
 def log_refused(target: Target, who: Credentials, caller: Caller, what: str, error: OSError) -> None:
     """*who* wanted *what* of the file, and was told *error*. *caller* is who is in want of lines for that."""
-    number = 0 if error.errno in _LACK_OF_PERMISSION else _refusals.one_more(caller.user())
+    user = caller.user()
+    number = 0 if error.errno in _LACK_OF_PERMISSION else _refusals.one_more(user)
     if number > MOST_REFUSALS:
         return
     name = errno.errorcode.get(error.errno or 0, str(error.errno))
     reason = quoted(error.strerror or str(error))
     log.info("filter refused: %s wanted=%s error=%s reason=%s", _where(target, who), quoted(what), name, reason)
     if number == MOST_REFUSALS:
-        log.info("further refusals of this user in this second are left out: uid=%s", who.uid)
+        log.info("further refusals of whoever is behind uid=%s are left out in this second: user=%s", who.uid, user)
 
 
 def quoted(text: str) -> str:
@@ -65,8 +67,8 @@ class _Refusals:
         self._of_user: Counter[int] = Counter()
 
     def one_more(self, user: int) -> int:
-        second = int(time.monotonic())
         with self._lock:
+            second = int(time.monotonic())
             if second != self._second:
                 self._second = second
                 self._of_user.clear()

@@ -174,15 +174,12 @@ class Changes:
     @contextlib.contextmanager
     def _in_turn(self, node: int, who: Credentials, caller: Caller, what: str) -> Iterator[Target]:
         """Nobody else changes the file in the `with` block; that *who* is refused *what* there is logged."""
-        with (
-            self._among_threads.holding(node),
-            opened(self._mirror, node) as target,
-            self._among_daemons.holding(_number_of(target, node)),
-        ):
+        with opened(self._mirror, node) as target:
             try:
-                yield target
+                with self._among_threads.holding(node), self._among_daemons.holding(_number_of(target, node)):
+                    yield target
             except OSError as error:
-                log_refused(target, who, caller, what, error)
+                log_refused(target, who, caller, what, error)  # others wait no more: it may take long
                 raise
 
 

@@ -74,7 +74,9 @@ def shown_at(path: Path) -> Path:
     """Where a mirror that answers shows the cgroup that /proc/PID/cgroup calls *path*. Raises OSError."""
     for place in _shown_at_by_name(path):
         with contextlib.suppress(OSError):
-            return cgroup_at(place)
+            found = cgroup_at(place)
+            if found.stat().st_ino == (mountinfo.cgroup2_mount() / path.relative_to("/")).stat().st_ino:
+                return found
     raise OSError(errno.ENOENT, "no mirror shows this cgroup: `cgfs mount DIR` mounts one that does", str(path))
 
 

@@ -1,6 +1,7 @@
 """`cgfs umount`: end a mirror."""
 
 import errno
+import os
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def command(mountpoint: Path, lazy: bool) -> None:
         raise OSError(
             errno.EINVAL, f"{path} is no mirror; " + (f"these are: {mirrors}" if mirrors else "there is none")
         )
+    locks = LockAmongProcesses(LOCKS) if os.geteuid() == 0 else None
     try:
         unmount(path, lazily=lazy)
     except OSError as error:
@@ -36,13 +38,12 @@ def command(mountpoint: Path, lazy: bool) -> None:
         if error.errno == errno.EPERM:
             raise OSError(errno.EPERM, "only root can unmount a mirror: try it with sudo") from error
         raise
-    if not lazy and all(mirror.device != there.device for mirror in mountinfo.mirrors()):
-        _wait_for_daemon(there.device)
+    if locks is not None and not lazy and all(mirror.device != there.device for mirror in mountinfo.mirrors()):
+        _wait_for_daemon(locks, number_of_mirror(there.device))
 
 
-def _wait_for_daemon(device: int) -> None:
+def _wait_for_daemon(locks: LockAmongProcesses, number: int) -> None:
     """Until it has let go what it has open of cgroup2, but not for long: other mount namespaces may have the mirror."""
-    locks, number = LockAmongProcesses(LOCKS), number_of_mirror(device)
     deadline = time.monotonic() + _LONGEST_S
     while locks.is_held(number) and time.monotonic() < deadline:
         time.sleep(_PAUSE_S)

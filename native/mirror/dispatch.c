@@ -70,7 +70,7 @@ static bool attaches(const struct request *request)
 {
 	const struct fuse_ioctl_in *in = request->body;
 
-	return in->cmd == CGFS_IOC_ATTACH;
+	return node_is_control(request->header->nodeid) && in->cmd == CGFS_IOC_ATTACH;
 }
 
 static const struct operation operations[] = {

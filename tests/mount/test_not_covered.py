@@ -9,9 +9,11 @@ from tests.support.child import Child
 from tests.support.command import succeed
 from tests.support.network import Traffic, socket_error, socket_in
 from tests.support.programs import CONTROL_FILE, Hook
+from tests.support.users import ALICE
 
 SOCKET_CREATE = CONTROL_FILE[Hook.SOCKET_CREATE]
-NO_OPTIONS = bytes([0, 0, 1, 4, 0, 0, 0, 0])  # RFC 8200: a destination options header with padding in it
+LOOPBACK = socket.inet_pton(socket.AF_INET6, "::1")
+ROUTE = bytes([0, 2, 4, 0, 0, 0, 0, 0]) + LOOPBACK  # RFC 8754: a routing header, whose only segment is left behind
 NOTHING_PASSES = "cbpf:1,6 0 0 0"
 
 
@@ -25,6 +27,12 @@ def test_a_list_of_families_does_not_reach_sockets_that_are_there(twin: Twin) ->
 
 def send(fd: int, to: tuple[str, int]) -> None:
     with socket.socket(fileno=fd) as sender:
+        sender.sendto(b"x", to)
+
+
+def send_by_a_route(fd: int, to: tuple[str, int]) -> None:
+    with socket.socket(fileno=fd) as sender:
+        sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RTHDR, ROUTE)
         sender.sendto(b"x", to)
 
 
@@ -57,8 +65,8 @@ def test_tcpdumps_words_do_not_look_behind_an_extension_header(twin: Twin) -> No
     with Traffic(twin.native, socket.AF_INET6) as packets:
         succeed("set", twin.mirror, "egress", "not udp")
         assert not packets.egress_passes()
-        packets.inside.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, NO_OPTIONS)
-        assert packets.egress_passes()
+        with Child(identity=ALICE) as unprivileged:
+            unprivileged.call(send_by_a_route, packets.inside.fileno(), packets.outside.getsockname())
         succeed("set", twin.mirror, "egress", "tcp")
         assert not packets.egress_passes()
     assert "extension headers" in succeed("explain", twin.mirror, "egress")

@@ -60,7 +60,7 @@ def test_a_user_has_so_many_refusals_in_a_second(
 
     try:
         assert lines(7, errno.EINVAL, MOST_REFUSALS + 5) == MOST_REFUSALS
-        assert caplog.messages[-1] == "further refusals of this user in this second are left out: uid=7"
+        assert caplog.messages[-1] == "further refusals of whoever is behind uid=7 are left out in this second: user=7"
         assert lines(7, errno.EBUSY, 1) == 0
         assert lines(8, errno.EINVAL, 1) == 1
         assert lines(7, errno.EPERM, 100) == lines(7, errno.EACCES, 100) == 100
